@@ -1,0 +1,504 @@
+"""The page's vocabulary: fields, tables, statuses, times, menus and dialogs as template tags.
+
+Pages say what a thing is (`{% field form.name %}`, `{% status "positive" _("Enabled") %}`); how it looks and how a
+screen reader hears it is decided here, in `templates/components/` and in `static/css/app.css`, once.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime
+from functools import lru_cache
+from typing import Any
+
+from django import forms, template
+from django.conf import settings
+from django.core.paginator import Page
+from django.forms import BoundField
+from django.http import HttpRequest
+from django.template import Context
+from django.template.loader import render_to_string
+from django.urls import reverse
+from django.utils import timezone
+from django.utils.formats import number_format
+from django.utils.html import format_html, format_html_join
+from django.utils.safestring import SafeString, mark_safe
+from django.utils.translation import gettext, ngettext
+from django.utils.translation import gettext_lazy as _
+from lucide import _render_icon
+
+register = template.Library()
+
+VARIANT_ICONS = {
+    "positive": "circle-check",
+    "notice": "triangle-alert",
+    "negative": "circle-alert",
+    "info": "info",
+    "neutral": "info",
+}
+
+WIZARD_STEPS = {
+    "authentication": _("Authentication"),
+    "setup": _("Setup"),
+    "segments": _("Select segments"),
+    "attributes": _("Select attributes"),
+    "review": _("Review"),
+}
+
+# The rights a person can lack, in the words the 403 page uses.
+RIGHTS = {
+    "destinations.view_destination": _("View Destinations"),
+    "destinations.manage_destinations": _("Manage Destinations"),
+    "activation.activate_destinations": _("Activate Destinations"),
+    "activation.view_monitoring": _("View Monitoring"),
+    "profiles.view_profile": _("View Profiles"),
+    "profiles.view_segment": _("View Segments"),
+    "profiles.manage_segments": _("Manage Segments"),
+}
+
+
+# -- small things --------------------------------------------------------------------------------------------------
+
+
+@lru_cache(maxsize=256)
+def _icon(name: str, size: int, css_class: str) -> SafeString:
+    # The svg is rendered once a process: a table of 25 rows asks for the same few icons 100 times.
+    svg = _render_icon(
+        name, size, **{"class": f"icon {css_class}".strip(), "aria-hidden": "true", "focusable": "false"}
+    )
+    return mark_safe(svg)
+
+
+@register.simple_tag
+def icon(name: str, size: int = 16, css_class: str = "") -> SafeString:
+    """A lucide icon, `size` CSS pixels wide, hidden from screen readers: words say what it means.
+
+    Raises `lucide.IconDoesNotExist` for a name that lucide does not have.
+    """
+    return _icon(str(name), int(size), str(css_class))
+
+
+@register.simple_tag
+def environment_name() -> str:
+    """The name in the badge of the top bar, e.g. `demo`; empty shows none."""
+    return str(getattr(settings, "ENVIRONMENT_NAME", "") or "")
+
+
+@register.simple_tag
+def status(variant: str, word: object) -> SafeString:
+    """A dot and a word. `variant`: positive, notice, negative, neutral or processing."""
+    return format_html('<span class="status status-{}">{}</span>', variant, word)
+
+
+@register.simple_tag
+def badge(word: object, variant: str = "neutral") -> SafeString:
+    """A word in a box: a label, a type, a count."""
+    return format_html('<span class="badge badge-{}">{}</span>', variant, word)
+
+
+@register.simple_tag
+def cut(text: object, lines: int = 1) -> SafeString:
+    """Text that is cut to `lines` (1 to 3) where it does not fit, with the whole of it in a tooltip."""
+    css_class = "cut" if lines == 1 else f"cut-lines cut-{lines}"
+    return format_html('<span class="{}" title="{}">{}</span>', css_class, text, text)
+
+
+@register.simple_tag
+def copy_id(value: object, label: object = "") -> SafeString:
+    """An id in monospace, cut where it does not fit, with a button that copies all of it."""
+    return format_html(
+        '<span class="copy-id"><code class="cut" title="{0}">{0}</code>'
+        '<button type="button" class="icon-button small js-only" data-copy="{0}" aria-label="{1}" title="{1}">'
+        "{2}</button></span>",
+        value,
+        label or gettext("Copy"),
+        _icon("copy", 14, ""),
+    )
+
+
+@register.simple_tag
+def meter(value: float, maximum: float, label: object) -> SafeString:
+    """A progress bar with its name for screen readers. `value` out of `maximum`, in any one unit."""
+    return format_html(
+        '<progress class="meter" value="{}" max="{}" aria-label="{}"></progress>', value, maximum or 1, label
+    )
+
+
+@register.simple_tag
+def skeleton(lines: int = 3) -> SafeString:
+    """Grey bars in the place of what is being fetched."""
+    bars = mark_safe('<span class="skeleton-line"></span>' * int(lines))
+    return format_html('<div class="skeleton" aria-hidden="true">{}</div>', bars)
+
+
+@register.filter
+def number(value: object) -> str:
+    """A number with thousands separators of the active language; a dash for None."""
+    if value is None or value == "":
+        return "–"
+    return number_format(str(value) if not isinstance(value, int | float) else value, force_grouping=True)
+
+
+# -- time ----------------------------------------------------------------------------------------------------------
+
+
+def _distance(moment: datetime, now: datetime) -> str:
+    # static/js/app.js refreshes these words with Intl.RelativeTimeFormat; the steps are the same there.
+    seconds = int((now - moment).total_seconds())
+    past = seconds >= 0
+    seconds = abs(seconds)
+    if seconds < 60:
+        return gettext("just now")
+    minutes, hours, days = seconds // 60, seconds // 3600, seconds // 86400
+    if minutes < 60:
+        words = ("%d minute ago", "%d minutes ago") if past else ("in %d minute", "in %d minutes")
+        return _plural(words, minutes)
+    if hours < 24:
+        words = ("%d hour ago", "%d hours ago") if past else ("in %d hour", "in %d hours")
+        return _plural(words, hours)
+    if days < 30:
+        words = ("%d day ago", "%d days ago") if past else ("in %d day", "in %d days")
+        return _plural(words, days)
+    if days < 365:
+        words = ("%d month ago", "%d months ago") if past else ("in %d month", "in %d months")
+        return _plural(words, days // 30)
+    words = ("%d year ago", "%d years ago") if past else ("in %d year", "in %d years")
+    return _plural(words, days // 365)
+
+
+def _plural(words: tuple[str, str], count: int) -> str:
+    return ngettext(words[0], words[1], count) % count
+
+
+def _messages_of_distance() -> None:  # pragma: no cover - never called
+    # makemessages reads literals; `_plural` is called with variables.
+    ngettext("%d minute ago", "%d minutes ago", 1)
+    ngettext("in %d minute", "in %d minutes", 1)
+    ngettext("%d hour ago", "%d hours ago", 1)
+    ngettext("in %d hour", "in %d hours", 1)
+    ngettext("%d day ago", "%d days ago", 1)
+    ngettext("in %d day", "in %d days", 1)
+    ngettext("%d month ago", "%d months ago", 1)
+    ngettext("in %d month", "in %d months", 1)
+    ngettext("%d year ago", "%d years ago", 1)
+    ngettext("in %d year", "in %d years", 1)
+
+
+@register.filter
+def ago(moment: datetime | None, never: str = "–") -> SafeString | str:
+    """A moment relative to now ("5 minutes ago"), with the exact UTC time on hover.
+
+    `moment` must be aware; None gives `never`.
+    """
+    if not moment:
+        return never
+    utc = moment.astimezone(UTC)
+    return format_html(
+        '<time datetime="{}" title="{}" data-relative>{}</time>',
+        utc.strftime("%Y-%m-%dT%H:%M:%SZ"),
+        utc.strftime("%Y-%m-%d %H:%M:%S UTC"),
+        _distance(moment, timezone.now()),
+    )
+
+
+@register.filter
+def utc(moment: datetime | None) -> str:
+    """A moment as exact UTC, `2026-11-23 22:00:00 UTC`; a dash for None."""
+    return moment.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S UTC") if moment else "–"
+
+
+# -- JSON ----------------------------------------------------------------------------------------------------------
+
+
+@register.filter
+def json_pretty(value: object) -> str:
+    """A value as indented JSON, or a string that already is JSON re-indented; what is not JSON comes back as it is."""
+    if isinstance(value, bytes):
+        value = value.decode("utf-8", errors="replace")
+    if isinstance(value, str):
+        try:
+            value = json.loads(value)
+        except ValueError:
+            return str(value)
+    return json.dumps(value, indent=2, ensure_ascii=False, default=str)
+
+
+@register.simple_tag
+def code_block(text: object, label: object = "", css_class: str = "") -> SafeString:
+    """Text in monospace with its name and a button that copies it. `css_class="tall"` lets it grow further."""
+    return format_html(
+        '<figure class="code {2}"><figcaption><span class="code-label">{1}</span>'
+        '<button type="button" class="button quiet small js-only" data-copy-block>{3}<span>{4}</span></button>'
+        '</figcaption><pre tabindex="0" role="region" aria-label="{5}"><code>{0}</code></pre></figure>',
+        text,
+        label,
+        css_class,
+        _icon("copy", 14, ""),
+        gettext("Copy"),
+        label or gettext("Code"),
+    )
+
+
+@register.simple_tag
+def json_tree(value: object, open_levels: int = 2) -> SafeString:
+    """A JSON value as a tree that opens and closes; the first `open_levels` levels are open."""
+    if not value:
+        return format_html('<p class="dim">{}</p>', gettext("Nothing here."))
+    return _tree(value, int(open_levels))
+
+
+def _tree(value: object, open_levels: int) -> SafeString:
+    if isinstance(value, Mapping):
+        items: Iterable[tuple[object, object]] = value.items()
+    else:
+        items = enumerate(value) if isinstance(value, list | tuple) else [("", value)]
+    return format_html(
+        '<ul class="tree">{}</ul>',
+        format_html_join("", "{}", ((_branch(k, v, open_levels),) for k, v in items)),
+    )
+
+
+def _branch(key: object, value: object, open_levels: int) -> SafeString:
+    if isinstance(value, Mapping | list | tuple) and value:
+        count = len(value)
+        return format_html(
+            '<li><details{}><summary><span class="tree-key">{}</span> <span class="tree-note">{}</span></summary>'
+            "{}</details></li>",
+            mark_safe(" open") if open_levels > 0 else "",
+            key,
+            ngettext("%d entry", "%d entries", count) % count,
+            _tree(value, open_levels - 1),
+        )
+    shown = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
+    return format_html(
+        '<li class="tree-leaf"><span class="tree-key">{}</span> <span class="tree-value">{}</span></li>',
+        key,
+        shown,
+    )
+
+
+# -- forms ---------------------------------------------------------------------------------------------------------
+
+
+def _kind(widget: forms.Widget) -> str:
+    # RadioSelect is the base of CheckboxSelectMultiple, so the order matters.
+    if isinstance(widget, forms.CheckboxSelectMultiple):
+        return "checkboxes"
+    if isinstance(widget, forms.RadioSelect):
+        return "radios"
+    if isinstance(widget, forms.CheckboxInput):
+        return "checkbox"
+    if isinstance(widget, forms.PasswordInput):
+        return "password"
+    if isinstance(widget, forms.SelectMultiple | forms.Textarea):
+        return "tall"
+    return "select" if isinstance(widget, forms.Select) else "text"
+
+
+@register.inclusion_tag("components/field.html")
+def field(
+    bound: BoundField, *, css_class: str = "", label: object = "", hide_label: bool = False
+) -> dict[str, Any]:
+    """A form's field whole: label above, required mark, hint, widget and errors, tied together for screen readers.
+
+    Works for text, number, URL, e-mail, select, textarea, checkbox, radio group, checkbox group and password (with a
+    button that shows it). `css_class`: `wide` fills the column, `short` is for a few characters, `mono` for ids,
+    `row` sets radios side by side.
+    """
+    return {
+        "field": bound,
+        "kind": _kind(bound.field.widget),
+        "css_class": css_class,
+        "label": label or bound.label,
+        "hide_label": hide_label,
+    }
+
+
+@register.inclusion_tag("components/error_summary.html")
+def error_summary(*all_forms: forms.BaseForm | None) -> dict[str, Any]:
+    """What is wrong in the forms of a page, each with a link to its field; takes the focus. Nothing when all is well."""
+    errors: list[dict[str, object]] = []
+    for form in all_forms:
+        if form is None or not form.is_bound:
+            continue
+        errors += [{"message": message, "label": "", "target": ""} for message in form.non_field_errors()]
+        for bound in form:
+            target = bound.id_for_label or f"{bound.auto_id}_0"
+            # A hidden field has nothing to jump to.
+            target = "" if bound.is_hidden else target
+            errors += [
+                {"message": message, "label": bound.label, "target": target} for message in bound.errors
+            ]
+    return {"errors": errors}
+
+
+# -- tables and lists ----------------------------------------------------------------------------------------------
+
+
+def _query(request: HttpRequest | None, **changes: str | None) -> str:
+    query = request.GET.copy() if request is not None else None
+    if query is None:
+        return "?"
+    for key, value in changes.items():
+        query.pop(key, None)
+        if value is not None:
+            query[key] = value
+    return f"?{query.urlencode()}"
+
+
+@register.inclusion_tag("components/sort_header.html", takes_context=True)
+def sort_header(
+    context: Context, key: str, label: object, current: str = "", *, numeric: bool = False, target: str = ""
+) -> dict[str, Any]:
+    """A column head that sorts: a link to `?sort=key`, or to `?sort=-key` when that is how it stands.
+
+    `current` is the sort in force (`"name"`, `"-created"`), `numeric` sets the head to the right, `target` is the id of
+    the element that HTMX replaces. The rest of the query string stays; the page number goes.
+    """
+    ascending, descending = current == key, current == f"-{key}"
+    return {
+        "key": key,
+        "label": label,
+        "numeric": numeric,
+        "target": target,
+        "direction": "ascending" if ascending else "descending" if descending else "",
+        "url": _query(context.get("request"), sort=f"-{key}" if ascending else key, page=None),
+    }
+
+
+@register.inclusion_tag("components/pagination.html", takes_context=True)
+def pagination(context: Context, page: Page[Any], *, target: str = "", name: str = "page") -> dict[str, Any]:
+    """`1–25 of 10,000` and links to the pages around; keeps the query string. `target` as in `sort_header`."""
+    request: HttpRequest | None = context.get("request")
+    paginator = page.paginator
+    links = [
+        {"number": entry, "url": _query(request, **{name: str(entry)}) if isinstance(entry, int) else ""}
+        for entry in paginator.get_elided_page_range(page.number, on_each_side=1, on_ends=1)
+    ]
+    return {
+        "page": page,
+        "links": links,
+        "target": target,
+        "previous_url": _query(request, **{name: str(page.number - 1)}) if page.has_previous() else "",
+        "next_url": _query(request, **{name: str(page.number + 1)}) if page.has_next() else "",
+    }
+
+
+@register.inclusion_tag("components/stat.html")
+def stat(
+    label: object, value: object, note: object = "", *, variant: str = "", url: str = ""
+) -> dict[str, Any]:
+    """A number with its name, for an overview. `variant` colours the note: positive, notice or negative."""
+    shown = number(value) if isinstance(value, int | float) else value
+    return {"label": label, "value": shown, "note": note, "variant": variant, "url": url}
+
+
+# -- things that hold other things ---------------------------------------------------------------------------------
+
+
+@register.simple_block_tag
+def alert(content: str, variant: str = "info", title: object = "") -> str:
+    """A message in the page. `variant`: info, positive, notice or negative (which is announced at once)."""
+    return render_to_string(
+        "components/alert.html",
+        {
+            "content": content,
+            "variant": variant,
+            "title": title,
+            "icon_name": VARIANT_ICONS.get(variant, "info"),
+        },
+    )
+
+
+@register.simple_block_tag
+def empty_state(content: str, icon_name: str, title: object) -> str:
+    """What would be here and, as content, a sentence in `<p>` and a button for the next step."""
+    return render_to_string(
+        "components/empty_state.html", {"content": content, "icon_name": icon_name, "title": title}
+    )
+
+
+@register.simple_block_tag
+def dialog(content: str, dialog_id: str, title: object, css_class: str = "") -> str:
+    """A modal dialog; content is its body and, last, `<div class="dialog-actions">`.
+
+    Opened by `<button data-dialog="ID">`; a link with `data-dialog` opens it too and is followed without JavaScript.
+    """
+    return render_to_string(
+        "components/dialog.html",
+        {"content": content, "id": dialog_id, "title": title, "css_class": css_class},
+    )
+
+
+@register.simple_block_tag
+def row_menu(content: str, menu_id: str, label: object, icon_name: str = "ellipsis") -> str:
+    """The `…` of a row: content is `<li>`s with links and buttons of class `menu-item`.
+
+    `menu_id` is unique in the page; `label` names the row: "Actions for Seoul stream".
+    """
+    return render_to_string(
+        "components/row_menu.html",
+        {"content": content, "id": menu_id, "label": label, "icon_name": icon_name},
+    )
+
+
+# -- the frame -----------------------------------------------------------------------------------------------------
+
+
+@register.inclusion_tag("components/nav_item.html", takes_context=True)
+def nav_item(
+    context: Context, view_name: str, label: object, icon_name: str, also: str = ""
+) -> dict[str, Any]:
+    """An entry of the left navigation, current on its own page and on the pages named in `also` (space between)."""
+    request: HttpRequest | None = context.get("request")
+    match = request.resolver_match if request is not None else None
+    here = match.view_name if match is not None else ""
+    return {
+        "url": reverse(view_name),
+        "label": label,
+        "icon_name": icon_name,
+        "current": here == view_name,
+        "within": here in also.split(),
+    }
+
+
+@register.inclusion_tag("components/tab.html", takes_context=True)
+def tab(
+    context: Context, url: str, label: object, count: int | None = None, *, current: bool | None = None
+) -> dict[str, Any]:
+    """A link in `<nav class="tabs">`; current when its path is the page's, or as `current` says."""
+    request: HttpRequest | None = context.get("request")
+    if current is None:
+        current = request is not None and request.path == str(url).partition("?")[0]
+    return {"url": url, "label": label, "count": count, "current": current}
+
+
+@register.inclusion_tag("components/stepbar.html")
+def stepbar(current: str, links: Mapping[str, str] | None = None, *, only: str = "") -> dict[str, Any]:
+    """The steps of the wizard with `current` (authentication, setup, segments, attributes, review) marked.
+
+    `links` maps steps already done to their URLs; `only` names the steps shown, space between, when fewer.
+    """
+    keys: Sequence[str] = only.split() or list(WIZARD_STEPS)
+    here = keys.index(current)
+    steps = [
+        {
+            "number": place + 1,
+            "label": WIZARD_STEPS[key],
+            "state": "done" if place < here else "current" if place == here else "upcoming",
+            "url": (links or {}).get(key, "") if place != here else "",
+        }
+        for place, key in enumerate(keys)
+    ]
+    return {"steps": steps, "number": here + 1, "total": len(keys), "label": WIZARD_STEPS[current]}
+
+
+@register.simple_tag
+def missing_rights(exception: object) -> str:
+    """The rights that a refused page names, in words: "Manage Destinations, View Segments"; empty when it names none.
+
+    `exception` is what `403.html` gets: the text of PermissionDenied, permission names with spaces or commas between.
+    """
+    names = str(exception or "").replace(",", " ").split()
+    return ", ".join(str(RIGHTS[name]) for name in names if name in RIGHTS)
