@@ -117,8 +117,9 @@
     for (const row of table.querySelectorAll("tbody > tr")) {
       [...row.children].forEach((cell, index) => {
         const plain = index > 0 && heads[index] && cell.colSpan === 1 && !("label" in cell.dataset);
+        const bare = cell.matches(".menu-cell, .select-cell");
         const titled = cell.tagName === "TH" || row.children[index - 1]?.classList.contains("select-cell");
-        if (plain && !titled) cell.dataset.label = heads[index];
+        if (plain && !titled && !bare) cell.dataset.label = heads[index];
       });
     }
   }
@@ -185,14 +186,19 @@
     // Disabled in the next task: a button that is disabled now would not be sent with the form.
     setTimeout(() => {
       const button = event.submitter;
-      if (button?.classList.contains("button")) button.setAttribute("aria-busy", "true");
+      if (!button?.classList.contains("button")) return;
+      button.setAttribute("aria-busy", "true");
+      button.dataset.guarded = "";
     });
   }
 
   function release(root) {
     for (const form of root.querySelectorAll("form[data-sent]")) delete form.dataset.sent;
     if (root instanceof HTMLFormElement) delete root.dataset.sent;
-    for (const button of document.querySelectorAll('.button[aria-busy="true"]')) button.removeAttribute("aria-busy");
+    for (const button of document.querySelectorAll(".button[data-guarded]")) {
+      button.removeAttribute("aria-busy");
+      delete button.dataset.guarded;
+    }
   }
 
   /* -- listening -- */
