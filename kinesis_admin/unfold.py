@@ -14,13 +14,28 @@ UNFOLD: dict[str, Any] = {
     "SITE_SUBHEADER": _("Django admin"),
     "SITE_URL": "/",
     "SITE_ICON": lambda request: static("img/mark.svg"),
-    "SITE_FAVICONS": [{"rel": "icon", "type": "image/svg+xml", "href": lambda request: static("img/mark.svg")}],
+    "SITE_FAVICONS": [
+        {"rel": "icon", "type": "image/svg+xml", "href": lambda request: static("img/mark.svg")}
+    ],
     "SHOW_HISTORY": True,
     "SHOW_VIEW_ON_SITE": False,
     "SHOW_LANGUAGES": True,
     "BORDER_RADIUS": "4px",
-    # Shades around the accent of static/css/app.css: 600 is light's accent, 400 dark's.
+    # The greys of static/css/app.css, and shades around its accent: 600 is light's accent, 400 dark's.
     "COLORS": {
+        "base": {
+            "50": "#fafafa",
+            "100": "#f5f5f5",
+            "200": "#e4e4e4",
+            "300": "#d5d5d5",
+            "400": "#a2a2a2",
+            "500": "#6e6e6e",
+            "600": "#555555",
+            "700": "#464646",
+            "800": "#2a2a2a",
+            "900": "#222222",
+            "950": "#1a1a1a",
+        },
         "primary": {
             "50": "#f1f7fe",
             "100": "#e0edfc",
@@ -35,19 +50,12 @@ UNFOLD: dict[str, Any] = {
             "950": "#0a264a",
         },
     },
-    "SIDEBAR": {
-        "show_search": True,
-        "show_all_applications": False,
-        "navigation": [
-            {
-                "items": [
-                    {
-                        "title": _("Back to Kinesis Admin"),
-                        "icon": "arrow_back",
-                        "link": reverse_lazy("destinations:overview"),
-                    }
-                ]
-            },
-        ],
-    },
+    "SIDEBAR": {"show_search": True},
+    "SITE_DROPDOWN": [
+        {
+            "icon": "arrow_back",
+            "title": _("Back to Kinesis Admin"),
+            "link": reverse_lazy("destinations:overview"),
+        }
+    ],
 }
