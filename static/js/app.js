@@ -232,9 +232,10 @@
   document.addEventListener("change", (event) => {
     const box = closest(event, "[data-selectable]");
     if (box && event.target.matches("[data-select-all]")) {
+      const all = event.target.checked;
       for (const row of box.querySelectorAll("input[data-select-row]:not(:disabled)")) {
-        // Click, so that whoever listens to a row's change hears it.
-        if (row.checked !== event.target.checked) row.click();
+        // Click, so that whoever listens to a row's change hears it; the head itself changes meanwhile.
+        if (row.checked !== all) row.click();
       }
     }
     if (box) countSelection(box);
@@ -290,6 +291,11 @@
       const outer = root.closest(selector);
       return outer ? [outer, ...root.querySelectorAll(selector)] : [...root.querySelectorAll(selector)];
     };
+    // The search form stands outside the list it filters: a sort chosen since is in the address, and stays.
+    const query = new URLSearchParams(location.search);
+    for (const kept of document.querySelectorAll("form.filter-bar input[type=hidden]")) {
+      if (query.has(kept.name)) kept.value = query.get(kept.name);
+    }
     within("[data-selectable]").forEach(countSelection);
     within(".table").forEach(labelCells);
     refreshTimes(root);
