@@ -124,6 +124,28 @@
     }
   }
 
+  /* -- lists and trees that a search box narrows in the page itself -- */
+
+  function narrow(input) {
+    const list = document.getElementById(input.dataset.filterList);
+    if (!list) return;
+    const wanted = input.value.trim().toLocaleLowerCase();
+    let found = 0;
+    for (const item of list.querySelectorAll("[data-filter-item]")) {
+      const text = (item.dataset.filterItem || item.textContent).toLocaleLowerCase();
+      item.hidden = !text.includes(wanted);
+      if (!item.hidden) found += 1;
+    }
+    // A branch without a hit goes; while something is searched, the others are open.
+    for (const branch of list.querySelectorAll("details")) {
+      const holder = branch.closest("li") || branch;
+      holder.hidden = !branch.querySelector("[data-filter-item]:not([hidden])");
+      if (!("wasOpen" in branch.dataset)) branch.dataset.wasOpen = branch.open ? "1" : "";
+      branch.open = wanted ? true : branch.dataset.wasOpen === "1";
+    }
+    for (const empty of list.querySelectorAll("[data-filter-empty]")) empty.hidden = found > 0;
+  }
+
   /* -- times -- */
 
   function refreshTimes(root) {
@@ -243,6 +265,13 @@
     if (event.target.matches("[data-submit]")) event.target.form.requestSubmit();
   });
 
+  document.addEventListener("input", (event) => {
+    if (event.target.matches("[data-filter-list]")) narrow(event.target);
+  });
+  document.addEventListener("keydown", (event) => {
+    // Enter in such a box narrows; it must not send the form around it.
+    if (event.key === "Enter" && event.target.matches?.("[data-filter-list]")) event.preventDefault();
+  });
   document.addEventListener("toggle", (event) => {
     if (event.target instanceof Element && event.target.matches("[popover].menu") && event.newState === "open") {
       placeMenu(event.target);
