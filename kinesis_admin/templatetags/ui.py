@@ -1,12 +1,13 @@
 """The page's vocabulary: fields, tables, statuses, times, menus and dialogs as template tags.
 
-Pages say what a thing is (`{% field form.name %}`, `{% status "positive" _("Enabled") %}`); how it looks and how a
-screen reader hears it is decided here, in `templates/components/` and in `static/css/app.css`, once.
+Pages say what a thing is (`{% field form.name %}`, `{% status "positive" _("Enabled") %}`); how it looks
+and how a screen reader hears it is decided once: here, in `templates/components/` and `static/css/app.css`.
 """
 
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -24,11 +25,13 @@ from django.utils import timezone
 from django.utils.formats import number_format
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString, mark_safe
-from django.utils.translation import gettext, ngettext
+from django.utils.translation import gettext, ngettext, ngettext_lazy
 from django.utils.translation import gettext_lazy as _
 from lucide import _render_icon
 
 register = template.Library()
+
+NOTHING = "\N{EN DASH}"
 
 VARIANT_ICONS = {
     "positive": "circle-check",
@@ -58,7 +61,7 @@ RIGHTS = {
 }
 
 
-# -- small things --------------------------------------------------------------------------------------------------
+# -- small things ----------------------------------------------------------------------------------
 
 
 @lru_cache(maxsize=256)
@@ -109,8 +112,8 @@ def copy_id(value: object, label: object = "") -> SafeString:
     """An id in monospace, cut where it does not fit, with a button that copies all of it."""
     return format_html(
         '<span class="copy-id"><code class="cut" title="{0}">{0}</code>'
-        '<button type="button" class="icon-button small js-only" data-copy="{0}" aria-label="{1}" title="{1}">'
-        "{2}</button></span>",
+        '<button type="button" class="icon-button small js-only" data-copy="{0}"'
+        ' aria-label="{1}" title="{1}">{2}</button></span>',
         value,
         label or gettext("Copy"),
         _icon("copy", 14, ""),
@@ -136,57 +139,58 @@ def skeleton(lines: int = 3) -> SafeString:
 def number(value: object) -> str:
     """A number with thousands separators of the active language; a dash for None."""
     if value is None or value == "":
-        return "–"
+        return NOTHING
     return number_format(str(value) if not isinstance(value, int | float) else value, force_grouping=True)
 
 
-# -- time ----------------------------------------------------------------------------------------------------------
+# -- time ------------------------------------------------------------------------------------------
+
+
+# Up to so many seconds, in units of so many seconds: static/js/app.js refreshes the words by the same steps.
+_STEPS = (
+    (
+        3600,
+        60,
+        ngettext_lazy("%(n)d minute ago", "%(n)d minutes ago", "n"),
+        ngettext_lazy("in %(n)d minute", "in %(n)d minutes", "n"),
+    ),
+    (
+        86_400,
+        3600,
+        ngettext_lazy("%(n)d hour ago", "%(n)d hours ago", "n"),
+        ngettext_lazy("in %(n)d hour", "in %(n)d hours", "n"),
+    ),
+    (
+        30 * 86_400,
+        86_400,
+        ngettext_lazy("%(n)d day ago", "%(n)d days ago", "n"),
+        ngettext_lazy("in %(n)d day", "in %(n)d days", "n"),
+    ),
+    (
+        365 * 86_400,
+        30 * 86_400,
+        ngettext_lazy("%(n)d month ago", "%(n)d months ago", "n"),
+        ngettext_lazy("in %(n)d month", "in %(n)d months", "n"),
+    ),
+    (
+        math.inf,
+        365 * 86_400,
+        ngettext_lazy("%(n)d year ago", "%(n)d years ago", "n"),
+        ngettext_lazy("in %(n)d year", "in %(n)d years", "n"),
+    ),
+)
 
 
 def _distance(moment: datetime, now: datetime) -> str:
-    # static/js/app.js refreshes these words with Intl.RelativeTimeFormat; the steps are the same there.
     seconds = int((now - moment).total_seconds())
-    past = seconds >= 0
-    seconds = abs(seconds)
-    if seconds < 60:
+    if abs(seconds) < 60:
         return gettext("just now")
-    minutes, hours, days = seconds // 60, seconds // 3600, seconds // 86400
-    if minutes < 60:
-        words = ("%d minute ago", "%d minutes ago") if past else ("in %d minute", "in %d minutes")
-        return _plural(words, minutes)
-    if hours < 24:
-        words = ("%d hour ago", "%d hours ago") if past else ("in %d hour", "in %d hours")
-        return _plural(words, hours)
-    if days < 30:
-        words = ("%d day ago", "%d days ago") if past else ("in %d day", "in %d days")
-        return _plural(words, days)
-    if days < 365:
-        words = ("%d month ago", "%d months ago") if past else ("in %d month", "in %d months")
-        return _plural(words, days // 30)
-    words = ("%d year ago", "%d years ago") if past else ("in %d year", "in %d years")
-    return _plural(words, days // 365)
-
-
-def _plural(words: tuple[str, str], count: int) -> str:
-    return ngettext(words[0], words[1], count) % count
-
-
-def _messages_of_distance() -> None:  # pragma: no cover - never called
-    # makemessages reads literals; `_plural` is called with variables.
-    ngettext("%d minute ago", "%d minutes ago", 1)
-    ngettext("in %d minute", "in %d minutes", 1)
-    ngettext("%d hour ago", "%d hours ago", 1)
-    ngettext("in %d hour", "in %d hours", 1)
-    ngettext("%d day ago", "%d days ago", 1)
-    ngettext("in %d day", "in %d days", 1)
-    ngettext("%d month ago", "%d months ago", 1)
-    ngettext("in %d month", "in %d months", 1)
-    ngettext("%d year ago", "%d years ago", 1)
-    ngettext("in %d year", "in %d years", 1)
+    _limit, unit, past, future = next(step for step in _STEPS if abs(seconds) < step[0])
+    return str((past if seconds > 0 else future) % {"n": abs(seconds) // unit})
 
 
 @register.filter
-def ago(moment: datetime | None, never: str = "–") -> SafeString | str:
+def ago(moment: datetime | None, never: str = NOTHING) -> SafeString | str:
     """A moment relative to now ("5 minutes ago"), with the exact UTC time on hover.
 
     `moment` must be aware; None gives `never`.
@@ -205,15 +209,15 @@ def ago(moment: datetime | None, never: str = "–") -> SafeString | str:
 @register.filter
 def utc(moment: datetime | None) -> str:
     """A moment as exact UTC, `2026-11-23 22:00:00 UTC`; a dash for None."""
-    return moment.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S UTC") if moment else "–"
+    return moment.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S UTC") if moment else NOTHING
 
 
-# -- JSON ----------------------------------------------------------------------------------------------------------
+# -- JSON ------------------------------------------------------------------------------------------
 
 
 @register.filter
 def json_pretty(value: object) -> str:
-    """A value as indented JSON, or a string that already is JSON re-indented; what is not JSON comes back as it is."""
+    """A value, or the JSON in a string or bytes, as indented JSON; other strings come back as they are."""
     if isinstance(value, bytes):
         value = value.decode("utf-8", errors="replace")
     if isinstance(value, str):
@@ -226,11 +230,12 @@ def json_pretty(value: object) -> str:
 
 @register.simple_tag
 def code_block(text: object, label: object = "", css_class: str = "") -> SafeString:
-    """Text in monospace with its name and a button that copies it. `css_class="tall"` lets it grow further."""
+    """Text in monospace with its name and a button that copies it; `css_class="tall"` lets it grow."""
     return format_html(
         '<figure class="code {2}"><figcaption><span class="code-label">{1}</span>'
-        '<button type="button" class="button quiet small js-only" data-copy-block>{3}<span>{4}</span></button>'
-        '</figcaption><pre tabindex="0" role="region" aria-label="{5}"><code>{0}</code></pre></figure>',
+        '<button type="button" class="button quiet small js-only" data-copy-block>{3}<span>{4}</span>'
+        '</button></figcaption><pre tabindex="0" role="region" aria-label="{5}"><code>{0}</code></pre>'
+        "</figure>",
         text,
         label,
         css_class,
@@ -263,8 +268,8 @@ def _branch(key: object, value: object, open_levels: int) -> SafeString:
     if isinstance(value, Mapping | list | tuple) and value:
         count = len(value)
         return format_html(
-            '<li><details{}><summary><span class="tree-key">{}</span> <span class="tree-note">{}</span></summary>'
-            "{}</details></li>",
+            '<li><details{}><summary><span class="tree-key">{}</span> <span class="tree-note">{}</span>'
+            "</summary>{}</details></li>",
             mark_safe(" open") if open_levels > 0 else "",
             key,
             ngettext("%d entry", "%d entries", count) % count,
@@ -278,7 +283,7 @@ def _branch(key: object, value: object, open_levels: int) -> SafeString:
     )
 
 
-# -- forms ---------------------------------------------------------------------------------------------------------
+# -- forms -----------------------------------------------------------------------------------------
 
 
 def _kind(widget: forms.Widget) -> str:
@@ -300,11 +305,11 @@ def _kind(widget: forms.Widget) -> str:
 def field(
     bound: BoundField, *, css_class: str = "", label: object = "", hide_label: bool = False
 ) -> dict[str, Any]:
-    """A form's field whole: label above, required mark, hint, widget and errors, tied together for screen readers.
+    """A form's field whole: label, required mark, hint, widget and errors, tied together for screen readers.
 
-    Works for text, number, URL, e-mail, select, textarea, checkbox, radio group, checkbox group and password (with a
-    button that shows it). `css_class`: `wide` fills the column, `short` is for a few characters, `mono` for ids,
-    `row` sets radios side by side.
+    Works for text, number, URL, e-mail, select, textarea, checkbox, radio group, checkbox group and password
+    (with a button that shows it). `css_class`: `wide` fills the column, `short` is for a few characters,
+    `mono` for ids, `row` sets radios side by side, `columns-2` many checkboxes.
     """
     return {
         "field": bound,
@@ -317,7 +322,7 @@ def field(
 
 @register.inclusion_tag("components/error_summary.html")
 def error_summary(*all_forms: forms.BaseForm | None) -> dict[str, Any]:
-    """What is wrong in the forms of a page, each with a link to its field; takes the focus. Nothing when all is well."""
+    """What is wrong in the forms of a page, with links to the fields; takes the focus. Else empty."""
     errors: list[dict[str, object]] = []
     for form in all_forms:
         if form is None or not form.is_bound:
@@ -333,7 +338,7 @@ def error_summary(*all_forms: forms.BaseForm | None) -> dict[str, Any]:
     return {"errors": errors}
 
 
-# -- tables and lists ----------------------------------------------------------------------------------------------
+# -- tables and lists ------------------------------------------------------------------------------
 
 
 def _query(request: HttpRequest | None, **changes: str | None) -> str:
@@ -353,8 +358,8 @@ def sort_header(
 ) -> dict[str, Any]:
     """A column head that sorts: a link to `?sort=key`, or to `?sort=-key` when that is how it stands.
 
-    `current` is the sort in force (`"name"`, `"-created"`), `numeric` sets the head to the right, `target` is the id of
-    the element that HTMX replaces. The rest of the query string stays; the page number goes.
+    `current` is the sort in force (`"name"`, `"-created"`), `numeric` sets the head to the right, `target` is
+    the id of the element that HTMX replaces. The rest of the query string stays; the page number goes.
     """
     ascending, descending = current == key, current == f"-{key}"
     return {
@@ -369,7 +374,7 @@ def sort_header(
 
 @register.inclusion_tag("components/pagination.html", takes_context=True)
 def pagination(context: Context, page: Page[Any], *, target: str = "", name: str = "page") -> dict[str, Any]:
-    """`1–25 of 10,000` and links to the pages around; keeps the query string. `target` as in `sort_header`."""
+    """`1 to 25 of 10,000` and links to the pages around; keeps the query string. `target`: see `sort_header`."""
     request: HttpRequest | None = context.get("request")
     paginator = page.paginator
     links = [
@@ -394,7 +399,7 @@ def stat(
     return {"label": label, "value": shown, "note": note, "variant": variant, "url": url}
 
 
-# -- things that hold other things ---------------------------------------------------------------------------------
+# -- things that hold other things -----------------------------------------------------------------
 
 
 @register.simple_block_tag
@@ -423,7 +428,8 @@ def empty_state(content: str, icon_name: str, title: object) -> str:
 def dialog(content: str, dialog_id: str, title: object, css_class: str = "") -> str:
     """A modal dialog; content is its body and, last, `<div class="dialog-actions">`.
 
-    Opened by `<button data-dialog="ID">`; a link with `data-dialog` opens it too and is followed without JavaScript.
+    Opened by `<button data-dialog="ID">`; a link with `data-dialog` opens it too, and is followed without
+    JavaScript.
     """
     return render_to_string(
         "components/dialog.html",
@@ -443,14 +449,14 @@ def row_menu(content: str, menu_id: str, label: object, icon_name: str = "ellips
     )
 
 
-# -- the frame -----------------------------------------------------------------------------------------------------
+# -- the frame -------------------------------------------------------------------------------------
 
 
 @register.inclusion_tag("components/nav_item.html", takes_context=True)
 def nav_item(
     context: Context, view_name: str, label: object, icon_name: str, also: str = ""
 ) -> dict[str, Any]:
-    """An entry of the left navigation, current on its own page and on the pages named in `also` (space between)."""
+    """An entry of the left navigation, current on its page and on the pages in `also` (space between)."""
     request: HttpRequest | None = context.get("request")
     match = request.resolver_match if request is not None else None
     here = match.view_name if match is not None else ""
@@ -496,9 +502,10 @@ def stepbar(current: str, links: Mapping[str, str] | None = None, *, only: str =
 
 @register.simple_tag
 def missing_rights(exception: object) -> str:
-    """The rights that a refused page names, in words: "Manage Destinations, View Segments"; empty when it names none.
+    """The rights that a refused page names, in words: "Manage Destinations, View Segments"; else empty.
 
-    `exception` is what `403.html` gets: the text of PermissionDenied, permission names with spaces or commas between.
+    `exception` is what `403.html` gets: the text of PermissionDenied, permission names with spaces or commas
+    between.
     """
     names = str(exception or "").replace(",", " ").split()
     return ", ".join(str(RIGHTS[name]) for name in names if name in RIGHTS)
