@@ -374,7 +374,7 @@ def sort_header(
 
 @register.inclusion_tag("components/pagination.html", takes_context=True)
 def pagination(context: Context, page: Page[Any], *, target: str = "", name: str = "page") -> dict[str, Any]:
-    """`1 to 25 of 10,000` and links to the pages around; keeps the query string. `target`: see `sort_header`."""
+    """`1 to 25 of 10,000` and links to the pages around; keeps the query. `target`: see `sort_header`."""
     request: HttpRequest | None = context.get("request")
     paginator = page.paginator
     links = [
