@@ -1,0 +1,290 @@
+"""What goes where: dataflows, what waits to be exported, and the account of what was."""
+
+from __future__ import annotations
+
+import secrets
+import uuid
+from datetime import datetime, timedelta
+
+from django.conf import settings
+from django.db import models
+from django.db.models import F, Q
+from django.utils import timezone
+from django.utils.translation import gettext_lazy as _
+
+from destinations.models import Destination
+from profiles.models import Profile, SchemaField, Segment
+
+
+def new_generation() -> int:
+    """A number that no other writing of a row has: 63 random bits."""
+    return secrets.randbits(63)
+
+
+class Dataflow(models.Model):
+    """What is activated to a destination: mapped segments and mapped attributes.
+
+    What people choose in the wizard is a draft (``draft_segments``, ``draft_attributes``, present while ``draft_at`` is
+    set) until *Finish* makes it live (``segments``, ``attributes``): a live dataflow goes on unchanged while it is edited.
+    """
+
+    class State(models.TextChoices):
+        DRAFT = "draft", _("Draft")  # never finished
+        ENABLED = "enabled", _("Enabled")
+        DISABLED = "disabled", _("Disabled")
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    destination = models.OneToOneField(Destination, models.CASCADE, related_name="dataflow")
+    state = models.CharField(_("state"), max_length=8, choices=State, default=State.DRAFT, db_index=True)
+    version = models.PositiveIntegerField(
+        default=1, editable=False
+    )  # counts edits: of two at once, the later is told
+    draft_at = models.DateTimeField(_("draft saved"), null=True, blank=True)
+    finished_at = models.DateTimeField(_("last finished"), null=True, blank=True)
+    created_at = models.DateTimeField(_("created"), default=timezone.now)
+    updated_at = models.DateTimeField(_("updated"), auto_now=True)
+    updated_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL, models.SET_NULL, null=True, blank=True, related_name="+"
+    )
+
+    segments = models.ManyToManyField(Segment, through="MappedSegment", related_name="dataflows")
+    attributes = models.ManyToManyField(SchemaField, through="MappedAttribute", related_name="dataflows")
+    draft_segments = models.ManyToManyField(Segment, through="DraftSegment", related_name="+")
+    draft_attributes = models.ManyToManyField(SchemaField, through="DraftAttribute", related_name="+")
+
+    class Meta:
+        verbose_name = _("dataflow")
+        verbose_name_plural = _("dataflows")
+        permissions = [
+            ("activate_destinations", _("Activate Destinations")),
+            ("view_monitoring", _("View Monitoring")),
+        ]
+        constraints = [
+            models.CheckConstraint(
+                condition=Q(state="draft") | Q(finished_at__isnull=False),
+                name="dataflow_finished_before_enabled",
+            )
+        ]
+
+    def __str__(self) -> str:
+        return str(self.destination)
+
+
+class MappedSegment(models.Model):
+    """A segment whose members are exported. A segment in use can't be deleted."""
+
+    dataflow = models.ForeignKey(Dataflow, models.CASCADE, related_name="mapped_segments")
+    segment = models.ForeignKey(Segment, models.PROTECT, related_name="mappings")
+    created_at = models.DateTimeField(_("mapped"), default=timezone.now)
+    updated_at = models.DateTimeField(_("updated"), default=timezone.now)
+
+    class Meta:
+        verbose_name = _("mapped segment")
+        verbose_name_plural = _("mapped segments")
+        constraints = [models.UniqueConstraint(fields=["dataflow", "segment"], name="segment_mapped_once")]
+
+    def __str__(self) -> str:
+        return self.segment_id
+
+
+class MappedAttribute(models.Model):
+    """An attribute that records hold. A profile without a mandatory one is excluded."""
+
+    dataflow = models.ForeignKey(Dataflow, models.CASCADE, related_name="mapped_attributes")
+    field = models.ForeignKey(SchemaField, models.PROTECT, related_name="mappings")
+    mandatory = models.BooleanField(_("mandatory"), default=False)
+    position = models.PositiveSmallIntegerField(_("position"))
+
+    class Meta:
+        verbose_name = _("mapped attribute")
+        verbose_name_plural = _("mapped attributes")
+        ordering = ["position"]
+        constraints = [models.UniqueConstraint(fields=["dataflow", "field"], name="attribute_mapped_once")]
+
+    def __str__(self) -> str:
+        return str(self.field)
+
+
+class DraftSegment(models.Model):
+    """A segment chosen in the wizard."""
+
+    dataflow = models.ForeignKey(Dataflow, models.CASCADE, related_name="+")
+    segment = models.ForeignKey(Segment, models.CASCADE, related_name="+")
+
+    class Meta:
+        verbose_name = _("segment in a draft")
+        verbose_name_plural = _("segments in drafts")
+        constraints = [models.UniqueConstraint(fields=["dataflow", "segment"], name="draft_segment_once")]
+
+    def __str__(self) -> str:
+        return self.segment_id
+
+
+class DraftAttribute(models.Model):
+    """An attribute chosen in the wizard."""
+
+    dataflow = models.ForeignKey(Dataflow, models.CASCADE, related_name="+")
+    field = models.ForeignKey(SchemaField, models.CASCADE, related_name="+")
+    mandatory = models.BooleanField(_("mandatory"), default=False)
+    position = models.PositiveSmallIntegerField(_("position"))
+
+    class Meta:
+        verbose_name = _("attribute in a draft")
+        verbose_name_plural = _("attributes in drafts")
+        ordering = ["position"]
+        constraints = [models.UniqueConstraint(fields=["dataflow", "field"], name="draft_attribute_once")]
+
+    def __str__(self) -> str:
+        return str(self.field)
+
+
+class Lane(models.Model):
+    """The right to deliver a dataflow's records: one worker at a time has it, for as long as its lease lasts.
+
+    ``token`` fences: a worker whose lease was taken over finds another token and commits nothing. ``held_until`` is set
+    while the destination as a whole refuses; ``error_code`` and ``error_message`` say why, in the other side's words.
+    """
+
+    dataflow = models.OneToOneField(Dataflow, models.CASCADE, related_name="lane")
+    token = models.UUIDField(null=True, editable=False)
+    leased_until = models.DateTimeField(_("leased until"), null=True)
+    held_until = models.DateTimeField(_("held until"), null=True)
+    error_code = models.CharField(_("error code"), max_length=100, blank=True)
+    error_message = models.TextField(_("error message"), blank=True)
+    error_at = models.DateTimeField(_("error since"), null=True)
+
+    class Meta:
+        verbose_name = _("lane")
+        verbose_name_plural = _("lanes")
+
+    def __str__(self) -> str:
+        return str(self.dataflow_id)
+
+
+class ExportReason(models.TextChoices):
+    """What queued an export: the newest cause where several folded into one row."""
+
+    BACKFILL = "backfill", _("Backfill")
+    MEMBERSHIP = "membership", _("Segment membership changed")
+    IDENTITY = "identity", _("Identity changed")
+    ATTRIBUTE = "attribute", _("Mapped attribute written")
+
+
+class PendingExport(models.Model):
+    """The outbox: a profile that is to be exported to a dataflow, written in the transaction of the change itself.
+
+    Every writing gives the row a new ``generation``. Delivery deletes the row only with the generation that it read, so a
+    change that comes while the profile is being sent leaves the row standing for another go.
+    """
+
+    dataflow = models.ForeignKey(Dataflow, models.CASCADE, related_name="pending")
+    profile = models.ForeignKey(Profile, models.CASCADE, related_name="+")
+    generation = models.BigIntegerField(default=new_generation, editable=False)
+    reason = models.CharField(_("reason"), max_length=10, choices=ExportReason)
+    created_at = models.DateTimeField(_("queued"), default=timezone.now)
+    available_at = models.DateTimeField(_("not before"), default=timezone.now)
+    attempts = models.PositiveIntegerField(_("attempts"), default=0)
+    error_code = models.CharField(_("last error"), max_length=100, blank=True)
+
+    class Meta:
+        verbose_name = _("pending export")
+        verbose_name_plural = _("pending exports")
+        constraints = [models.UniqueConstraint(fields=["dataflow", "profile"], name="pending_once")]
+        indexes = [models.Index(fields=["dataflow", "available_at", "id"], name="pending_next")]
+
+    def __str__(self) -> str:
+        return f"{self.dataflow_id} ← {self.profile_id}"
+
+
+class DataflowRun(models.Model):
+    """The accounting window of a dataflow: one hour, beginning at ``started_at``.
+
+    Numbers change only in the transaction that removes the rows they count (:mod:`activation.export.settle`).
+    """
+
+    WINDOW = timedelta(hours=1)
+
+    class Status(models.TextChoices):
+        PROCESSING = "processing", _("Processing")
+        COMPLETED = "completed", _("Completed")
+        FAILED = "failed", _("Failed")
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    dataflow = models.ForeignKey(Dataflow, models.CASCADE, related_name="runs")
+    started_at = models.DateTimeField(_("start"))
+    last_at = models.DateTimeField(_("last activity"))
+    activated = models.PositiveBigIntegerField(_("profiles activated"), default=0)
+    excluded = models.PositiveBigIntegerField(_("profiles excluded"), default=0)
+    failed = models.PositiveBigIntegerField(_("profiles failed"), default=0)
+    identities = models.PositiveBigIntegerField(_("identities activated"), default=0)
+    retries = models.PositiveBigIntegerField(_("records sent again"), default=0)
+    bytes = models.PositiveBigIntegerField(_("bytes"), default=0)
+    # Of record data delivered; the sum of the seconds from queueing to delivery gives the mean latency.
+    waited_seconds = models.FloatField(_("seconds waited, summed"), default=0)
+    received = models.GeneratedField(  # type: ignore[var-annotated]
+        expression=F("activated") + F("excluded") + F("failed"),
+        output_field=models.PositiveBigIntegerField(_("profiles received")),
+        db_persist=True,
+    )
+
+    class Meta:
+        verbose_name = _("dataflow run")
+        verbose_name_plural = _("dataflow runs")
+        ordering = ["-started_at"]
+        constraints = [models.UniqueConstraint(fields=["dataflow", "started_at"], name="run_once_an_hour")]
+
+    def __str__(self) -> str:
+        return f"{self.started_at:%Y-%m-%d %H:%M}"
+
+    @property
+    def ends_at(self) -> datetime:
+        return self.started_at + self.WINDOW
+
+    @property
+    def status(self) -> Status:
+        """Processing while its hour lasts; failed if the hour was used and nothing got through."""
+        if self.ends_at > timezone.now():
+            return self.Status.PROCESSING
+        return self.Status.FAILED if self.failed and not self.activated else self.Status.COMPLETED
+
+
+class FailedExport(models.Model):
+    """A dead letter: a profile that was not exported, and why."""
+
+    class Kind(models.TextChoices):
+        FAILED = "failed", _("Failed")
+        EXCLUDED = "excluded", _("Excluded")
+
+    run = models.ForeignKey(DataflowRun, models.CASCADE, related_name="failures")
+    profile = models.ForeignKey(Profile, models.CASCADE, related_name="+")
+    kind = models.CharField(_("kind"), max_length=8, choices=Kind)
+    code = models.CharField(_("code"), max_length=100)
+    reason = models.TextField(_("reason"))
+    created_at = models.DateTimeField(_("at"), default=timezone.now)
+
+    class Meta:
+        verbose_name = _("failed export")
+        verbose_name_plural = _("failed exports")
+        ordering = ["-created_at", "-id"]
+        indexes = [models.Index(fields=["run", "code", "-created_at"], name="failure_by_code")]
+
+    def __str__(self) -> str:
+        return f"{self.code}: {self.profile_id}"
+
+
+class Delivery(models.Model):
+    """The last record of a profile that a dataflow delivered, and where in the stream it is."""
+
+    dataflow = models.ForeignKey(Dataflow, models.CASCADE, related_name="+")
+    profile = models.ForeignKey(Profile, models.CASCADE, related_name="deliveries")
+    delivered_at = models.DateTimeField(_("delivered"))
+    shard = models.CharField(_("shard"), max_length=128)
+    sequence_number = models.CharField(_("sequence number"), max_length=128)
+
+    class Meta:
+        verbose_name = _("delivery")
+        verbose_name_plural = _("deliveries")
+        constraints = [models.UniqueConstraint(fields=["profile", "dataflow"], name="delivery_latest")]
+
+    def __str__(self) -> str:
+        return f"{self.shard}/{self.sequence_number}"

@@ -1,0 +1,173 @@
+"""Profiles: who the customers are, how they are known, what is known of them, and the segments they belong to."""
+
+from __future__ import annotations
+
+import uuid
+
+from django.db import models
+from django.db.models.functions import Lower
+from django.utils import timezone
+from django.utils.translation import gettext_lazy as _
+from uuid_utils.compat import uuid7
+
+IDENTITY_MAX_LENGTH = 1024  # AEP's limit for an identity value
+
+
+class Profile(models.Model):
+    """One customer: attributes as an XDM-shaped JSON tree, identities, segment memberships.
+
+    Written only by :mod:`profiles.ingest`: that is where changes are announced.
+    """
+
+    id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
+    attributes = models.JSONField(_("attributes"), default=dict)
+    created_at = models.DateTimeField(_("created"), default=timezone.now, db_index=True)
+    updated_at = models.DateTimeField(_("updated"), default=timezone.now, db_index=True)
+
+    class Meta:
+        verbose_name = _("profile")
+        verbose_name_plural = _("profiles")
+
+    def __str__(self) -> str:
+        return str(self.id)
+
+
+class IdentityNamespace(models.Model):
+    """What kind of value an identity is: ``ECID``, ``Email``, … Codes differ by more than their case."""
+
+    class Type(models.TextChoices):
+        COOKIE = "COOKIE", _("Cookie ID")
+        CROSS_DEVICE = "CROSS_DEVICE", _("Cross-device ID")
+        DEVICE = "DEVICE", _("Device ID")
+        EMAIL = "EMAIL", _("Email")
+        MOBILE = "MOBILE", _("Mobile")
+        NON_PEOPLE = "NON_PEOPLE", _("Non-people identifier")
+        PHONE = "PHONE", _("Phone")
+
+    code = models.CharField(_("code"), max_length=64)
+    name = models.CharField(_("name"), max_length=255)
+    type = models.CharField(_("type"), max_length=16, choices=Type, default=Type.CROSS_DEVICE)
+    custom = models.BooleanField(_("made here"), default=True)
+
+    class Meta:
+        verbose_name = _("identity namespace")
+        verbose_name_plural = _("identity namespaces")
+        ordering = ["code"]
+        constraints = [
+            models.UniqueConstraint(
+                Lower("code"),
+                name="namespace_code",
+                violation_error_message=_("There is a namespace with this code already."),
+            )
+        ]
+
+    def __str__(self) -> str:
+        return self.code
+
+
+class Identity(models.Model):
+    """A value by which a profile is known. It names one profile at most."""
+
+    profile = models.ForeignKey(Profile, models.CASCADE, related_name="identities")
+    namespace = models.ForeignKey(IdentityNamespace, models.PROTECT, related_name="+")
+    value = models.CharField(_("value"), max_length=IDENTITY_MAX_LENGTH)
+    created_at = models.DateTimeField(_("created"), default=timezone.now)
+
+    class Meta:
+        verbose_name = _("identity")
+        verbose_name_plural = _("identities")
+        constraints = [models.UniqueConstraint(fields=["namespace", "value"], name="identity_value")]
+        indexes = [models.Index(fields=["value"], name="identity_by_value")]
+
+    def __str__(self) -> str:
+        return f"{self.namespace_id}:{self.value}"
+
+
+class SchemaField(models.Model):
+    """A path of the union schema, e.g. ``person.name.firstName``. Object fields are the groups of the tree."""
+
+    class Type(models.TextChoices):
+        STRING = "string", _("String")
+        INTEGER = "integer", _("Integer")
+        NUMBER = "number", _("Number")
+        BOOLEAN = "boolean", _("Boolean")
+        DATE = "date", _("Date")
+        DATE_TIME = "date-time", _("Date-time")
+        ARRAY = "array", _("Array")
+        MAP = "map", _("Map")
+        OBJECT = "object", _("Object")
+
+    path = models.CharField(_("path"), max_length=255, unique=True)
+    title = models.CharField(_("title"), max_length=255)
+    type = models.CharField(_("type"), max_length=16, choices=Type, default=Type.STRING)
+    custom = models.BooleanField(_("made here"), default=True)
+
+    class Meta:
+        verbose_name = _("schema field")
+        verbose_name_plural = _("schema fields")
+        ordering = ["path"]
+
+    def __str__(self) -> str:
+        return self.path
+
+
+def new_segment_id() -> str:
+    return str(uuid.uuid4())
+
+
+class Segment(models.Model):
+    """A named group of profiles. Its id is an opaque string: it is kept as it came in."""
+
+    class Origin(models.TextChoices):
+        SEGMENTATION = "segmentation", _("Segmentation service")
+        UPLOAD = "upload", _("Uploaded list")
+        IMPORT = "import", _("Came in with profiles")
+
+    id = models.CharField(_("id"), primary_key=True, max_length=255, default=new_segment_id)
+    name = models.CharField(_("name"), max_length=255, db_index=True)
+    description = models.TextField(_("description"), blank=True)
+    origin = models.CharField(_("origin"), max_length=16, choices=Origin, default=Origin.UPLOAD)
+    rule = models.TextField(_("rule"), blank=True)
+    evaluated_at = models.DateTimeField(_("last evaluated"), null=True, blank=True)
+    created_at = models.DateTimeField(_("created"), default=timezone.now)
+    # Of the definition (name, rule), not of the members: a record with segment timestamps shows it.
+    updated_at = models.DateTimeField(_("updated"), default=timezone.now)
+
+    class Meta:
+        verbose_name = _("segment")
+        verbose_name_plural = _("segments")
+        ordering = ["name", "id"]
+        permissions = [("manage_segments", _("Manage Segments"))]
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class SegmentMembership(models.Model):
+    """That a profile is, or was, in a segment."""
+
+    class Status(models.TextChoices):
+        REALIZED = "realized", _("Realized")  # just qualified
+        EXISTING = "existing", _("Existing")  # still qualifies
+        EXITED = "exited", _("Exited")
+
+    MEMBER_STATUSES = (Status.REALIZED, Status.EXISTING)
+
+    profile = models.ForeignKey(Profile, models.CASCADE, related_name="memberships")
+    segment = models.ForeignKey(Segment, models.CASCADE, related_name="memberships")
+    status = models.CharField(_("status"), max_length=8, choices=Status)
+    last_qualification_time = models.DateTimeField(_("last qualification"))
+
+    class Meta:
+        verbose_name = _("segment membership")
+        verbose_name_plural = _("segment memberships")
+        constraints = [
+            models.UniqueConstraint(fields=["profile", "segment"], name="membership_once"),
+            models.CheckConstraint(
+                condition=models.Q(status__in=["realized", "existing", "exited"]), name="membership_status"
+            ),
+        ]
+        indexes = [models.Index(fields=["segment", "status"], name="membership_by_segment")]
+
+    def __str__(self) -> str:
+        return f"{self.segment_id}: {self.status}"

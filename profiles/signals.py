@@ -1,0 +1,44 @@
+"""What profiles announce. Whoever is concerned listens: profiles do not know that exports exist."""
+
+from __future__ import annotations
+
+import uuid
+from dataclasses import dataclass
+
+from django.dispatch import Signal
+
+
+@dataclass(frozen=True, slots=True)
+class Transition:
+    """A membership that came, went, or was confirmed.
+
+    ``before`` and ``after`` are statuses of :class:`profiles.models.SegmentMembership`; ``before`` is None where there was
+    no membership. Only changes of status are told, e.g. None → realized, existing → exited.
+    """
+
+    segment_id: str
+    before: str | None
+    after: str
+
+
+@dataclass(frozen=True, slots=True)
+class ProfileChange:
+    """What one transaction did to one profile.
+
+    Args:
+        profile_id: whose.
+        written_paths: dotted paths of the leaves that were written, even with the same value, and of those removed
+            (``person.name.firstName``). A written array or map is one leaf; a removed object is told by its own path.
+        identities_changed: an identity was added or removed.
+        transitions: the memberships whose status changed.
+    """
+
+    profile_id: uuid.UUID
+    written_paths: frozenset[str] = frozenset()
+    identities_changed: bool = False
+    transitions: tuple[Transition, ...] = ()
+
+
+# Sent inside the transaction that made the changes, with ``changes``: a list of ProfileChange, of one batch.
+# What a receiver raises rolls the whole batch back: nothing is lost, nothing half-written.
+profiles_changed = Signal()
