@@ -1,13 +1,17 @@
 """Settings, all from the environment (or a file ``.env`` beside ``manage.py``). README.md has the table of variables.
 
-Secure unless told otherwise: DEBUG is off, cookies are for HTTPS only, and without its secrets the product does not start.
+Secure unless told otherwise: DEBUG is off, cookies are for HTTPS only, and without its secrets the product does not
+start.
 """
 
 from __future__ import annotations
 
+import logging
+import os
 import sys
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qsl, urlencode
 
 import environ
 from cryptography.fernet import Fernet
@@ -19,7 +23,12 @@ from kinesis_admin.unfold import UNFOLD  # noqa: F401
 BASE_DIR = Path(__file__).resolve().parent.parent
 
 env = environ.Env()
-env.read_env(BASE_DIR / ".env")
+_env_file = Path(os.environ.get("ENV_FILE") or BASE_DIR / ".env")
+if _env_file.is_file():
+    env.read_env(_env_file)  # what the environment already says wins
+
+# Everything that is written beside the database: logs, sockets, collected static files; SQLite's file by default.
+VAR_DIR = Path(env.str("VAR_DIR", default="") or BASE_DIR / "var")
 
 DEBUG = env.bool("DEBUG", default=False)
 
@@ -31,7 +40,9 @@ CREDENTIAL_KEYS: list[str] = env.list("CREDENTIAL_KEYS", default=[])  # Fernet k
 
 _missing = [name for name in ("SECRET_KEY", "CREDENTIAL_KEYS") if not globals()[name]]
 if _missing:
-    raise ImproperlyConfigured(f"Set {' and '.join(_missing)} in the environment; `make run` generates them in .env.")
+    raise ImproperlyConfigured(
+        f"Set {' and '.join(_missing)} in the environment; `make run` generates them in .env."
+    )
 for _key in CREDENTIAL_KEYS:
     try:
         Fernet(_key)
@@ -70,7 +81,7 @@ MIDDLEWARE = [
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
-    "django_structlog.middlewares.RequestMiddleware",
+    "kinesis_admin.middleware.RequestLogMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "django_htmx.middleware.HtmxMiddleware",
@@ -91,7 +102,6 @@ TEMPLATES: list[dict[str, Any]] = [
                 "django.template.context_processors.i18n",
                 "django.contrib.auth.context_processors.auth",
                 "django.contrib.messages.context_processors.messages",
-                "kinesis_admin.context_processors.environment",
             ],
         },
     }
@@ -101,11 +111,12 @@ ENVIRONMENT_NAME = env.str("ENVIRONMENT_NAME", default="")  # the badge in the t
 
 # --- Data ----------------------------------------------------------------------------------------------------------
 
-_sqlite_url = f"sqlite:///{BASE_DIR / 'var' / 'db.sqlite3'}"
+_sqlite_url = f"sqlite:///{VAR_DIR / 'db.sqlite3'}"
 DATABASES: dict[str, dict[str, Any]] = {"default": env.db_url("DATABASE_URL", default=_sqlite_url)}
 _database = DATABASES["default"]
 if _database["ENGINE"] == "django.db.backends.sqlite3":
-    # Writers queue for up to 20 s; readers never wait (WAL). IMMEDIATE: a transaction that reads first can't fail to write later.
+    # Writers queue for up to 20 s; readers never wait (WAL). IMMEDIATE: a transaction that reads first can't fail to
+    # write later.
     _database["OPTIONS"] = {
         "timeout": 20,
         "transaction_mode": "IMMEDIATE",
@@ -124,7 +135,52 @@ else:
     }
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
-REDIS_URL = env.str("REDIS_URL", default="redis://127.0.0.1:6379/0")
+REDIS_URL = env.str("REDIS_URL", default="redis://127.0.0.1:6379/0")  # redis://, rediss:// or unix://
+
+# --- Workers -------------------------------------------------------------------------------------------------------
+
+
+def _broker_url(redis_url: str) -> str:
+    """``REDIS_URL`` as Celery writes it: sockets have a scheme of their own there."""
+    if not redis_url.startswith("unix://"):
+        return redis_url
+    path, _, query = redis_url.removeprefix("unix://").partition("?")
+    renamed = {"virtual_host" if key == "db" else key: value for key, value in parse_qsl(query)}
+    return f"redis+socket://{path}" + (f"?{urlencode(renamed)}" if renamed else "")
+
+
+CELERY_BROKER_URL = _broker_url(REDIS_URL)
+CELERY_BROKER_CONNECTION_TIMEOUT = 2  # seconds
+CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
+CELERY_BROKER_CONNECTION_MAX_RETRIES = None  # a worker waits for Redis for as long as it takes
+CELERY_BROKER_TRANSPORT_OPTIONS = {
+    # A page that wakes a task learns at once that Redis is away, and says so; it does not wait for it. A connection
+    # may be a stale one from before a restart of Redis: that gets a second try.
+    "max_retries": 1,
+    "interval_start": 0,
+    "interval_step": 0,
+    "interval_max": 0,
+    "socket_connect_timeout": 2,
+    "socket_timeout": 5,
+    "socket_keepalive": True,
+}
+CELERY_TASK_PUBLISH_RETRY = False
+CELERY_TASK_IGNORE_RESULT = True
+CELERY_TASK_SERIALIZER = "json"
+CELERY_ACCEPT_CONTENT = ["json"]
+CELERY_WORKER_PREFETCH_MULTIPLIER = 1
+CELERY_WORKER_CONCURRENCY = env.int("WORKER_CONCURRENCY", default=2)
+CELERY_WORKER_HIJACK_ROOT_LOGGER = False
+CELERY_WORKER_SEND_TASK_EVENTS = False
+CELERY_TIMEZONE = "UTC"
+CELERY_BEAT_SCHEDULE_FILENAME = str(VAR_DIR / "beat-schedule")
+CELERY_BEAT_SCHEDULE = {
+    # What a dead worker left, and what was queued while Redis was away. A sweep that came late is not caught up.
+    "sweep": {"task": "activation.tasks.sweep", "schedule": 5.0, "options": {"expires": 5}},
+}
+DJANGO_STRUCTLOG_CELERY_ENABLED = True
+DJANGO_STRUCTLOG_STATUS_START_LOG_LEVEL = logging.DEBUG  # one line a request: how it ended
+DJANGO_STRUCTLOG_STATUS_4XX_LOG_LEVEL = logging.INFO
 
 # --- Kinesis -------------------------------------------------------------------------------------------------------
 
@@ -184,7 +240,7 @@ USE_THOUSAND_SEPARATOR = True
 # --- Static files --------------------------------------------------------------------------------------------------
 
 STATIC_URL = "static/"
-STATIC_ROOT = BASE_DIR / "staticfiles"
+STATIC_ROOT = VAR_DIR / "static"
 STATICFILES_DIRS = [BASE_DIR / "static"]
 _testing = "pytest" in sys.modules
 STORAGES = {
@@ -199,9 +255,12 @@ WHITENOISE_USE_FINDERS = DEBUG or _testing
 
 # --- Mail and logs -------------------------------------------------------------------------------------------------
 
+ADMINS = [("", address) for address in env.list("ADMINS", default=[])]  # who gets a mail of every 500
+DEFAULT_EXCEPTION_REPORTER_FILTER = "kinesis_admin.errors.NothingSecret"
 EMAIL_CONFIG = env.email_url("EMAIL_URL", default="consolemail://")
 vars().update(EMAIL_CONFIG)
 DEFAULT_FROM_EMAIL = SERVER_EMAIL = env.str("DEFAULT_FROM_EMAIL", default="kinesis-admin@localhost")
 
-
-LOGGING = logging_config(level=env.str("LOG_LEVEL", default="INFO"), json=env.str("LOG_FORMAT", default="json") == "json")
+LOGGING = logging_config(
+    level=env.str("LOG_LEVEL", default="INFO"), json=env.str("LOG_FORMAT", default="json") == "json"
+)
