@@ -29,7 +29,7 @@ def _log_as_django_does(**_kwargs: Any) -> None:
     logging.config.dictConfig(settings.LOGGING)
 
 
-class Heartbeat(bootsteps.StartStopStep):  # type: ignore[misc]
+class Heartbeat(bootsteps.StartStopStep):
     """Tells /readyz that a worker takes tasks: written while the consumer runs, gone soon after it stops."""
 
     requires = ("celery.worker.consumer.tasks:Tasks",)

@@ -51,6 +51,13 @@ def logging_config(*, level: str, json: bool) -> dict[str, Any]:
         },
         "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "structured"}},
         "root": {"handlers": ["console"], "level": level},
-        # boto's debug log has request bodies and signatures in it.
-        "loggers": {name: {"level": "WARNING"} for name in ("botocore", "boto3", "urllib3")},
+        "loggers": {
+            # boto's debug log has request bodies and signatures in it.
+            **{name: {"level": "WARNING"} for name in ("botocore", "boto3", "urllib3")},
+            # A line for every task and every tick.
+            **{
+                name: {"level": "WARNING"}
+                for name in ("celery.app.trace", "celery.worker.strategy", "celery.beat")
+            },
+        },
     }

@@ -6,7 +6,7 @@ from django.http import HttpRequest
 from django_structlog.middlewares import RequestMiddleware
 
 
-class RequestLogMiddleware(RequestMiddleware):  # type: ignore[misc]
+class RequestLogMiddleware(RequestMiddleware):
     """django-structlog's line with the request's id, without the query string: people search for customers there."""
 
     @staticmethod

@@ -161,7 +161,7 @@ CELERY_BROKER_TRANSPORT_OPTIONS = {
     "interval_step": 0,
     "interval_max": 0,
     "socket_connect_timeout": 2,
-    "socket_timeout": 5,
+    "socket_timeout": 3,
     "socket_keepalive": True,
 }
 CELERY_TASK_PUBLISH_RETRY = False
@@ -179,6 +179,7 @@ CELERY_BEAT_SCHEDULE = {
     "sweep": {"task": "activation.tasks.sweep", "schedule": 5.0, "options": {"expires": 5}},
 }
 DJANGO_STRUCTLOG_CELERY_ENABLED = True
+DJANGO_STRUCTLOG_CELERY_DEFAULT_LOG_LEVEL = logging.DEBUG  # not two lines for every sweep
 DJANGO_STRUCTLOG_STATUS_START_LOG_LEVEL = logging.DEBUG  # one line a request: how it ended
 DJANGO_STRUCTLOG_STATUS_4XX_LOG_LEVEL = logging.INFO
 

@@ -1,3 +1,22 @@
 """Fixtures for everybody. Those that start real servers are in tests/services.py."""
 
 from __future__ import annotations
+
+import pytest
+
+from kinesis_admin.messages import compile_catalogs
+from tests import services
+from tests.services import celery_worker, redis_server, start_worker
+
+__all__ = ["celery_worker", "redis_server", "start_worker"]
+
+
+def pytest_configure() -> None:
+    # Korean pages are tested too.
+    compile_catalogs([services.ROOT / "locale"])
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if services.FIXTURES & set(getattr(item, "fixturenames", ())):
+            item.add_marker("worker")

@@ -22,6 +22,12 @@ OURS = {
 }  # fmt: skip
 
 
+def _remove(folder: str, owner: int) -> None:
+    # Forked children come by here too: only the process that made the folder removes it.
+    if os.getpid() == owner:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
 def prepare() -> None:
     """Fill ``os.environ``. pytest-xdist's processes share the folder, and each has its own files in it."""
     for name in OURS:
@@ -30,9 +36,7 @@ def prepare() -> None:
     if folder is None:
         # /tmp and not TMPDIR: the path of a socket may have 100 characters.
         folder = os.environ["TEST_FOLDER"] = tempfile.mkdtemp(prefix="ka-test-", dir="/tmp")
-        owner = os.getpid()
-        # Forked children run these too: only the process that made the folder removes it.
-        atexit.register(lambda: os.getpid() == owner and shutil.rmtree(folder, ignore_errors=True))
+        atexit.register(_remove, folder, os.getpid())
     process = os.environ.get("PYTEST_XDIST_WORKER", "main")
     os.environ.update(
         ENV_FILE=os.devnull,

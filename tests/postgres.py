@@ -1,0 +1,81 @@
+"""A PostgreSQL of our own for the tests: started in a temporary folder, on loopback, gone afterwards."""
+
+from __future__ import annotations
+
+import glob
+import os
+import pwd
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from kinesis_admin.processes import CannotRun, Program, free_port, wait_until
+
+# A crash may lose it all: nobody needs it afterwards.
+FAST = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off", "max_connections": "80"}
+
+
+def binary(name: str) -> str:
+    """The path of one of PostgreSQL's programs; Debian keeps them out of PATH.
+
+    Raises:
+        CannotRun: it is not installed.
+    """
+    installed = sorted(
+        glob.glob(f"/usr/lib/postgresql/*/bin/{name}"), key=lambda path: int(path.split("/")[4])
+    )
+    path = installed[-1] if installed else shutil.which(name)
+    if not path:
+        raise CannotRun(f"PostgreSQL 15 or newer is needed for the tests: {name} is missing.")
+    return path
+
+
+@contextmanager
+def private_postgres() -> Iterator[str]:
+    """A running server; gives the URL for ``DATABASE_URL``."""
+    # PostgreSQL does not run as root.
+    user = "postgres" if os.getuid() == 0 else None
+    folder = Path(tempfile.mkdtemp(prefix="ka-pg-", dir="/tmp"))
+    try:
+        if user:
+            account = pwd.getpwnam(user)
+            os.chown(folder, account.pw_uid, account.pw_gid)
+        data, port = folder / "data", free_port()
+        subprocess.run(
+            [
+                binary("initdb"),
+                "-D",
+                str(data),
+                "-U",
+                "test",
+                "--auth=trust",
+                "-E",
+                "UTF8",
+                "--locale=C",
+                "-N",
+            ],
+            check=True,
+            capture_output=True,
+            user=user,
+            cwd="/",
+        )
+        options = {**FAST, "listen_addresses": "127.0.0.1", "port": str(port), "unix_socket_directories": ""}
+        server = Program(
+            "postgres",
+            [binary("postgres"), "-D", str(data), *(f"--{key}={value}" for key, value in options.items())],
+            env={"PATH": os.defpath, "LC_ALL": "C"},
+            log_folder=folder / "log",
+            user=user,
+        )
+        try:
+            asked = [binary("pg_isready"), "-q", "-h", "127.0.0.1", "-p", str(port)]
+            if not wait_until(lambda: subprocess.run(asked).returncode == 0, seconds=30):
+                raise CannotRun("PostgreSQL does not start: " + " ".join(server.last_lines))
+            yield f"postgres://test@127.0.0.1:{port}/postgres"
+        finally:
+            server.stop()
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
