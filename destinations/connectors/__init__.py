@@ -1,6 +1,7 @@
 """The registry of destination types: every package in this folder that has a ``spec``.
 
-A package with a ``connector`` too can be set up; one with only a ``spec`` is shown in the catalog as not available yet.
+A package with a ``connector`` too can be set up; one with only a ``spec`` is shown in the catalog as not
+available yet.
 """
 
 from __future__ import annotations
@@ -24,7 +25,9 @@ def _packages() -> dict[str, tuple[Spec, Connector | None]]:
 
 def catalog() -> list[Spec]:
     """Every destination type, those that can be set up first, then by name."""
-    return sorted((spec for spec, _ in _packages().values()), key=lambda s: (not is_available(s.slug), s.name))
+    return sorted(
+        (spec for spec, _ in _packages().values()), key=lambda s: (not is_available(s.slug), s.name)
+    )
 
 
 def is_available(slug: str) -> bool:

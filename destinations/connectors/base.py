@@ -1,8 +1,8 @@
 """What a destination type provides.
 
-A destination type is one package beside ``connectors/kinesis/``: its catalog card, the fields of its account and of
-its destination, the permissions that it needs, its sender. Everything else in the product speaks only to the
-:class:`Connector` it gets from :mod:`destinations.connectors`.
+A destination type is one package beside ``connectors/kinesis/``: its catalog card, the fields of its account
+and of its destination, the permissions that it needs, its sender. Everything else in the product speaks only
+to the :class:`Connector` it gets from :mod:`destinations.connectors`.
 """
 
 from __future__ import annotations
@@ -25,7 +25,8 @@ class ConnectorError(Exception):
     """The other side, or the way to it, refused.
 
     Args:
-        code: the other side's own code, e.g. ``InvalidSignatureException``; ours (``EndpointNotAllowed``) where it said nothing.
+        code: the other side's own code, e.g. ``InvalidSignatureException``; ours (``EndpointNotAllowed``)
+            where it said nothing.
         message: the other side's own words, never with a secret in them.
         hint: what a person can do about it, in the reader's language; empty when there is nothing to add.
     """
@@ -57,7 +58,9 @@ class Spec:
 
 @dataclass(frozen=True, slots=True)
 class Connection:
-    """What is needed to reach the other side: credentials (secret) and settings (not secret), both plain JSON values."""
+    """What is needed to reach the other side: credentials (secret) and settings (not secret), both plain
+    JSON values.
+    """
 
     credentials: Mapping[str, str] = field(repr=False)
     settings: Mapping[str, Any]
@@ -148,8 +151,10 @@ class Sender(Protocol):
             A result for every record, in the same order.
 
         Raises:
-            ConnectorError: the destination as a whole can't be written to (refused credentials, stream gone). When some of
-                the records had been taken by then, their results are returned instead and the others are `TryAgain`.
+            ConnectorError: the destination as a whole can't be written to (refused credentials, stream gone).
+                When some of
+                the records had been taken by then, their results are returned instead and the others are
+                `TryAgain`.
         """
         ...
 
@@ -170,8 +175,8 @@ class ReadRecord:
 class AccountForm(forms.Form):
     """The *Authentication* step: a name, and the fields that the connector adds in a subclass.
 
-    Fields named in ``secret_fields`` are stored encrypted and never rendered with a value. When ``stored`` is given
-    (editing an account), leaving a secret blank keeps what is stored.
+    Fields named in ``secret_fields`` are stored encrypted and never rendered with a value. When ``stored`` is
+    given (editing an account), leaving a secret blank keeps what is stored.
     """
 
     secret_fields: ClassVar[frozenset[str]] = frozenset()
@@ -194,7 +199,14 @@ class AccountForm(forms.Form):
 
 
 class DestinationForm(forms.Form):
-    """The connector's own fields of the *Setup* step (for Kinesis: the stream). Their cleaned values are the destination's settings."""
+    """The connector's own fields of the *Setup* step (for Kinesis: the stream).
+
+    ``target_field`` names the field that holds the target's name: the page offers ``targets`` there. When
+    ``targets`` is given (not None) it is everything there is, and a name that is not in it is an error at the
+    field.
+    """
+
+    target_field: ClassVar[str] = ""
 
     def __init__(self, data: Any = None, *, targets: Sequence[Target] | None = None, **kwargs: Any) -> None:
         self.targets = targets
@@ -229,7 +241,9 @@ class Connector(Protocol):
         ...
 
     def describe_target(self, connection: Connection, settings: Mapping[str, Any]) -> Target:
-        """The chosen place, with all that the account may know of it. Raises ConnectorError when it can't be written to."""
+        """The chosen place, with all that the account may know of it. Raises ConnectorError when it can't be
+        written to.
+        """
         ...
 
     def target_name(self, settings: Mapping[str, Any]) -> str:
@@ -238,6 +252,8 @@ class Connector(Protocol):
 
     def open_sender(self, connection: Connection, settings: Mapping[str, Any]) -> Sender: ...
 
-    def read_newest(self, connection: Connection, settings: Mapping[str, Any], limit: int) -> list[ReadRecord]:
+    def read_newest(
+        self, connection: Connection, settings: Mapping[str, Any], limit: int
+    ) -> list[ReadRecord]:
         """The newest ``limit`` records over all shards, newest first. Raises ConnectorError."""
         ...

@@ -1,0 +1,12 @@
+"""Amazon Kinesis Data Streams: all that knows Kinesis is in this folder, and nothing else does.
+
+``endpoint`` where requests may go · ``client`` and ``errors`` how AWS is called and what it answers ·
+``regions`` · ``forms`` what people fill in · ``connector`` the checks and the streams · ``sender`` writes ·
+``reader`` reads back · ``local`` a Kinesis of our own.
+"""
+
+from .connector import KinesisConnector, spec
+
+connector = KinesisConnector()
+
+__all__ = ["connector", "spec"]

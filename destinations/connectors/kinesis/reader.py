@@ -1,0 +1,156 @@
+"""Reads back the newest records of a stream, for people to look at.
+
+A shard can only be read forwards, from a point in time. So the last seconds of all shards are read first;
+where that gives too few records, the stretch of time before it, six times as long, and so on back to the
+oldest. Time, memory and the number of requests are bounded whatever the stream holds.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
+from heapq import nlargest
+from typing import Any
+
+from ..base import Connection, ConnectorError, ReadRecord
+from .client import call, make_client
+
+TIME_LIMIT = 4.5  # seconds, after which no further request is made; with the last answer's limit: within 10 s
+FIRST_STRETCH = timedelta(seconds=5)  # at full speed 5 MB a shard: one answer
+GROWTH = 6
+FURTHEST = timedelta(hours=24)  # before that: from the oldest record there is
+PAUSE = 0.22  # seconds: a shard answers five reads a second
+THREADS = 4  # an answer may hold 10 MB
+
+
+def read_newest(
+    connection: Connection, stream: str, limit: int, *, sleep: Callable[[float], None] = time.sleep
+) -> list[ReadRecord]:
+    """The newest records over all shards, newest first.
+
+    Args:
+        connection: the account.
+        stream: the stream's name.
+        limit: how many at most.
+        sleep: waits so many seconds when a shard was asked too often.
+
+    Raises:
+        ConnectorError: in AWS's words; also when only a later request failed and nothing had been found.
+    """
+    reading = _Reading(connection, stream, limit, sleep)
+    shards = reading.shards()
+    end: datetime | None = None
+    stretch = FIRST_STRETCH
+    with ThreadPoolExecutor(
+        max_workers=max(1, min(THREADS, len(shards))), thread_name_prefix="kinesis-read"
+    ) as pool:
+        while True:
+            start = reading.now - stretch if stretch < FURTHEST else None
+            list(pool.map(lambda shard: reading.read(shard, start, end), shards))  # noqa: B023 - done within the turn
+            if len(reading.found) >= limit or start is None or reading.failed or reading.time_is_up():
+                break
+            end, stretch = start, stretch * GROWTH
+    if reading.failed and not reading.found:
+        raise reading.failed
+    return nlargest(limit, reading.found.values(), key=_age)
+
+
+def _age(record: ReadRecord) -> tuple[datetime, int]:
+    return record.arrived_at, int(record.sequence_number)
+
+
+class _Reading:
+    def __init__(
+        self, connection: Connection, stream: str, limit: int, sleep: Callable[[float], None]
+    ) -> None:
+        self.connection = connection
+        self.stream = stream
+        self.limit = limit
+        self.sleep = sleep
+        self.client = make_client(connection, connections=THREADS)
+        self.now = datetime.now(UTC)
+        self.ends_at = time.monotonic() + TIME_LIMIT
+        self.found: dict[tuple[str, str], ReadRecord] = {}
+        self.failed: ConnectorError | None = None
+        self.lock = threading.Lock()
+
+    def time_is_up(self) -> bool:
+        return time.monotonic() >= self.ends_at
+
+    def shards(self) -> list[str]:
+        """The ids of all shards. Notes Kinesis's own time: ours may differ, and it refuses a time in the
+        future.
+        """
+        answer = call(self.connection, self.client.list_shards, StreamName=self.stream)
+        ids = [shard["ShardId"] for shard in answer.get("Shards", [])]
+        date = answer["ResponseMetadata"]["HTTPHeaders"].get("date", "")
+        with suppress(ValueError, TypeError):
+            self.now = parsedate_to_datetime(date).replace(tzinfo=UTC)  # HTTP's dates are in GMT
+        while answer.get("NextToken") and not self.time_is_up():
+            answer = call(self.connection, self.client.list_shards, NextToken=answer["NextToken"])
+            ids += [shard["ShardId"] for shard in answer.get("Shards", [])]
+        return ids
+
+    def read(self, shard: str, start: datetime | None, end: datetime | None) -> None:
+        """Read a stretch of a shard: from ``start`` (None: the oldest) to ``end`` (None: the newest),
+        keeping the newest ``limit``.
+        """
+        try:
+            where: dict[str, Any] = (
+                {"ShardIteratorType": "AT_TIMESTAMP", "Timestamp": start}
+                if start
+                else {"ShardIteratorType": "TRIM_HORIZON"}
+            )
+            answer = self._ask(self.client.get_shard_iterator, StreamName=self.stream, ShardId=shard, **where)
+            iterator = answer and answer.get("ShardIterator")
+            kept: list[dict[str, Any]] = []  # in the shard's order
+            while iterator:
+                answer = self._ask(self.client.get_records, ShardIterator=iterator)
+                if answer is None:
+                    break
+                rows = answer["Records"]
+                inside = [row for row in rows if end is None or row["ApproximateArrivalTimestamp"] < end]
+                kept = (kept + inside)[-self.limit :]
+                behind = timedelta(milliseconds=answer.get("MillisBehindLatest", 0))
+                past_end = len(inside) < len(rows) or (end is not None and self.now - behind >= end)
+                iterator = None if past_end or not behind else answer.get("NextShardIterator")
+            with self.lock:
+                self.found.update(((shard, row["SequenceNumber"]), _record(shard, row)) for row in kept)
+        except ConnectorError as error:
+            # A shard that is gone by now (retention) is no reason to show nothing of the others.
+            with self.lock:
+                self.failed = self.failed or error
+
+    def _ask(self, method: Callable[..., Any], **params: Any) -> dict[str, Any] | None:
+        """Call, waiting where reads are throttled (others may read too); None when the time is up."""
+        throttled: ConnectorError | None = None
+        while not self.time_is_up():
+            try:
+                return call(self.connection, method, **params)
+            except ConnectorError as error:
+                if error.code not in (
+                    "ProvisionedThroughputExceededException",
+                    "LimitExceededException",
+                    "ThrottlingException",
+                ):
+                    raise
+                throttled = error
+            self.sleep(PAUSE)
+        if throttled:
+            raise throttled
+        return None
+
+
+def _record(shard: str, row: dict[str, Any]) -> ReadRecord:
+    return ReadRecord(
+        shard=shard,
+        sequence_number=row["SequenceNumber"],
+        partition_key=row["PartitionKey"],
+        arrived_at=row["ApproximateArrivalTimestamp"].astimezone(UTC),
+        data=row["Data"],
+    )
