@@ -10,10 +10,11 @@ run: $(VENV)/run.stamp
 	@$(IN) -m kinesis_admin.run
 
 test: $(VENV)/dev.stamp
-	@./scripts/system-packages.sh
+	@./scripts/system-packages.sh test
 	@$(IN) -m tests $(TESTS)
 
 lint: $(VENV)/dev.stamp
+	@./scripts/system-packages.sh lint
 	@./scripts/lint.sh
 
 bench: $(VENV)/dev.stamp
