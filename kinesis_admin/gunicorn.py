@@ -20,3 +20,5 @@ control_socket_disable = True
 logconfig_dict = logging_config(
     level=os.environ.get("LOG_LEVEL", "INFO"), json=os.environ.get("LOG_FORMAT", "json") == "json"
 )
+# It warns of every answer to HEAD: Django leaves dropping the body to the server.
+logconfig_dict["loggers"]["gunicorn.http.wsgi"] = {"level": "ERROR"}

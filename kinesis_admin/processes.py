@@ -27,6 +27,7 @@ from pathlib import Path
 LONGEST_SOCKET_PATH = 100  # sun_path has 104 characters on macOS, 108 on Linux
 LOG_BYTES = 10 * 1024 * 1024
 _PR_SET_PDEATHSIG = 1
+TOLD_TWICE = {"django_structlog.middlewares.request"}  # Django tells of the same crash
 
 
 class CannotRun(Exception):
@@ -130,9 +131,11 @@ def _problem(line: str) -> str:
         entry = json.loads(line)
     except ValueError:
         return ""
-    if entry.get("level") not in ("warning", "error", "critical"):
+    if entry.get("level") not in ("warning", "error", "critical") or entry.get("logger") in TOLD_TWICE:
         return ""
-    return str(entry.get("event", ""))[:300]
+    event = str(entry.get("event", "")).strip().partition("\n")[0]
+    reason = str(entry.get("exception", "")).strip().rpartition("\n")[2]
+    return ": ".join(part for part in (event, reason) if part)[:300]
 
 
 def wait_until(condition: Callable[[], bool], *, seconds: float, every: float = 0.05) -> bool:

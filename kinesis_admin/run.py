@@ -18,7 +18,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
 from typing import NoReturn
@@ -37,16 +37,17 @@ from kinesis_admin.processes import (
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 ADMIN = "admin"
-STREAM, SHARDS = "profile-exports", 2
+STREAM, SHARDS, REGION = "profile-exports", 2, "us-east-1"
 READY_WITHIN = 90.0  # seconds
 
 _started = time.monotonic()
 
 
 def say(text: str) -> None:
-    """One line of progress, at once."""
-    sys.stdout.write(f"{text}\n")
-    sys.stdout.flush()
+    """One line of progress, at once. A terminal that was closed must not keep us from cleaning up."""
+    with suppress(OSError):
+        sys.stdout.write(f"{text}\n")
+        sys.stdout.flush()
 
 
 def main() -> int:
@@ -325,7 +326,7 @@ def welcome(env: Mapping[str, str], url: str, sign_in: str) -> str:
 Kinesis Admin is ready at {url}
 
   Sign in             {sign_in}   (kept in {env["ENV_FILE"]})
-  Local Kinesis       http://127.0.0.1:{env["KINESIS_PORT"]}   stream {STREAM}, {SHARDS} shards
+  Local Kinesis       http://127.0.0.1:{env["KINESIS_PORT"]}   region {REGION}, stream {STREAM} with {SHARDS} shards
     Access key ID     {env["LOCAL_KINESIS_ACCESS_KEY_ID"]}
     Secret access key {env["LOCAL_KINESIS_SECRET_ACCESS_KEY"]}
   Logs                {Path(env["VAR_DIR"]) / "log"}
