@@ -39,6 +39,8 @@ class Dataflow(models.Model):
     version = models.PositiveIntegerField(
         default=1, editable=False
     )  # counts edits: of two at once, the later is told
+    # The version that ``updated_by`` began from: an older page of theirs has not seen what others did before.
+    edited_from = models.PositiveIntegerField(default=0, editable=False)
     draft_at = models.DateTimeField(_("draft saved"), null=True, blank=True)
     finished_at = models.DateTimeField(_("last finished"), null=True, blank=True)
     created_at = models.DateTimeField(_("created"), default=timezone.now)
