@@ -16,9 +16,11 @@ from __future__ import annotations
 import json
 import os
 import re
+import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -81,6 +83,8 @@ class RunningKinesis(LocalKinesisServer):
     def __init__(self, kinesis: LocalKinesis | None = None, *, keys: Keys = KEYS) -> None:
         super().__init__(kinesis, keys=keys)
         self.asked: list[tuple[str, dict[str, Any]]] = []
+        self._stopped = False
+        self._open: set[socket.socket] = set()
         self._faults: list[_Fault] = []
         self._record_faults: list[_RecordFault] = []
 
@@ -119,6 +123,23 @@ class RunningKinesis(LocalKinesisServer):
         ``wanted``.
         """
         self._record_faults.append(_RecordFault(wanted, code, times))
+
+    def stop(self) -> None:
+        """End; what is connected is cut off, too. Once is enough, more does no harm."""
+        if not self._stopped:
+            self._stopped = True
+            super().stop()
+            for sock in list(self._open):
+                with suppress(OSError):
+                    sock.shutdown(socket.SHUT_RDWR)
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        self._open.add(request)
+        super().process_request(request, client_address)
+
+    def shutdown_request(self, request: Any) -> None:
+        self._open.discard(request)
+        super().shutdown_request(request)
 
     def answer(self, operation: str, params: dict[str, Any]) -> dict[str, Any]:
         self.asked.append((operation, params))

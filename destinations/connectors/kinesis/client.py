@@ -97,7 +97,7 @@ def call(connection: Connection, method: Callable[..., Any], **params: Any) -> d
             headers.
     """
     try:
-        answer: dict[str, Any] = method(**params)
+        answer = method(**params)
     except (
         BotoCoreError,
         ClientError,
@@ -107,6 +107,10 @@ def call(connection: Connection, method: Callable[..., Any], **params: Any) -> d
         OSError,
     ) as error:
         raise translate(error, _secrets(connection)) from None
+    except (AttributeError, KeyError, TypeError):  # botocore's parser, of JSON that it does not expect
+        answer = None
+    if not isinstance(answer, dict):
+        raise translate(ResponseParserError()) from None
     return answer
 
 

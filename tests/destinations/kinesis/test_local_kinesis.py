@@ -118,9 +118,6 @@ CALLS: dict[str, Callable[[Any], Any]] = {
     "an iterator of no shard": lambda k: k.get_shard_iterator(
         StreamName="judged", ShardId="shardId-000000000009", ShardIteratorType="LATEST"
     ),
-    "an iterator of no kind": lambda k: k.get_shard_iterator(
-        StreamName="judged", ShardId="shardId-000000000000", ShardIteratorType="NEWEST"
-    ),
     "a stream that exists": lambda k: k.create_stream(StreamName="judged", ShardCount=1),
     "no stream to delete": lambda k: k.delete_stream(StreamName="none"),
 }
@@ -443,7 +440,7 @@ def test_memory_stays_within_the_bound_and_the_oldest_go(clock: Clock) -> None:
     assert kept == list(range(400 - len(kept), 400))
     assert len(kept) > 100
     held = sum(len(r.data) for s in kinesis.streams["small"].shards for r in s.records)
-    assert held < 3 * 5 * MIB  # what is dropped is freed, too
+    assert held <= 5 * MIB  # what is dropped is freed, too
 
 
 def test_records_are_kept_for_a_day(kinesis: LocalKinesis, clock: Clock) -> None:

@@ -78,12 +78,9 @@ class Shard:
         self.by_bytes = Bucket(MIB, now)
         self.reads = Bucket(reads_per_second, now)
 
-    def next_sequence(self, now: float) -> int:
-        self.last_sequence = max(self.last_sequence + 1, _FIRST_SEQUENCE + (int(now * 1000) << 40))
-        return self.last_sequence
-
     def drop_oldest(self) -> Stored:
         oldest = self.records[self.first]
+        self.records[self.first] = oldest._replace(data=b"")  # free at once; the list is cut now and then
         self.first += 1
         if self.first > 1024 and self.first * 2 > len(self.records):
             del self.records[: self.first]
@@ -132,6 +129,7 @@ class LocalKinesis:
     enforce_throughput: bool = True
     streams: dict[str, Stream] = field(default_factory=dict)
     memory: int = 0
+    _sequence: int = field(default=0, repr=False)
     _lock: threading.RLock = field(default_factory=threading.RLock, repr=False)
     _order: deque[Shard] = field(default_factory=deque, repr=False)  # the shard of every record, oldest first
 
@@ -380,7 +378,9 @@ class LocalKinesis:
                 }
             shard.by_count.take(1)
             shard.by_bytes.take(size)
-        sequence = shard.next_sequence(now)
+        # One count for all shards: records of a stream sort by it in the order of arrival.
+        self._sequence = max(self._sequence + 1, _FIRST_SEQUENCE + (int(now * 1000) << 40))
+        sequence = shard.last_sequence = self._sequence
         shard.records.append(Stored(sequence, now, key, data))
         self._order.append(shard)
         self.memory += size + RECORD_OVERHEAD
