@@ -15,10 +15,14 @@ from pathlib import Path
 
 from cryptography.fernet import Fernet
 
-KEPT = {"DATABASE_URL"}
+# Variables of the product that no test takes from outside, and those that the tests set for themselves.
 OURS = {
     "ALLOWED_HOSTS", "BEHIND_TLS_PROXY", "CSRF_TRUSTED_ORIGINS", "DATABASE_POOL_SIZE", "DEFAULT_FROM_EMAIL",
     "EMAIL_URL", "ENVIRONMENT_NAME", "LOG_FORMAT", "REDIS_URL", "SECRET_KEY_FALLBACKS", "WORKER_CONCURRENCY",
+}  # fmt: skip
+SET = {
+    "AWS_EC2_METADATA_DISABLED", "CREDENTIAL_KEYS", "DEBUG", "ENV_FILE", "HTTPS_ONLY", "KINESIS_ENDPOINT_HOSTS",
+    "LOG_LEVEL", "SECRET_KEY", "TEST_FOLDER", "TEST_SQLITE", "VAR_DIR",
 }  # fmt: skip
 
 
