@@ -26,4 +26,4 @@ if ! "$venv/bin/python" -m pip --version >/dev/null 2>&1; then
 fi
 
 echo "Installing the packages of $requirements (about a minute the first time) …"
-"$venv/bin/python" -m pip install --quiet --disable-pip-version-check --requirement "$requirements"
+"$venv/bin/python" -m pip install -qq --disable-pip-version-check --requirement "$requirements"
