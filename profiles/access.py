@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import wraps
-from typing import Concatenate, ParamSpec
+from typing import Concatenate, ParamSpec, cast
 
 from django.contrib.auth.views import redirect_to_login
 from django.core.exceptions import PermissionDenied
@@ -21,8 +21,8 @@ def requires(*permissions: str) -> Callable[[View[P]], View[P]]:
         permissions: as ``app.codename``; with none, being signed in is enough.
 
     Returns:
-        A decorator for views. The view it makes carries the rights as ``view.permissions``, so that a test can see that no
-        view was forgotten.
+        A decorator for views. The view it makes carries the rights as ``view.permissions``, so that a test can
+        see that no view was forgotten.
 
     Raises:
         PermissionDenied: from the view; its text lists the missing rights, for the 403 page.
@@ -39,6 +39,6 @@ def requires(*permissions: str) -> Callable[[View[P]], View[P]]:
             return view(request, *args, **kwargs)
 
         guarded.permissions = permissions  # type: ignore[attr-defined]
-        return guarded
+        return cast(View[P], guarded)
 
     return decorate

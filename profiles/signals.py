@@ -12,8 +12,8 @@ from django.dispatch import Signal
 class Transition:
     """A membership that came, went, or was confirmed.
 
-    ``before`` and ``after`` are statuses of :class:`profiles.models.SegmentMembership`; ``before`` is None where there was
-    no membership. Only changes of status are told, e.g. None → realized, existing → exited.
+    ``before`` and ``after`` are statuses of :class:`profiles.models.SegmentMembership`; ``before`` is None where there
+    was no membership. Only changes of status are told, e.g. None → realized, existing → exited.
     """
 
     segment_id: str
