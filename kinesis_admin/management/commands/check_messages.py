@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from babel.messages.catalog import Catalog
+from babel.messages.pofile import read_po
 from django.apps import apps
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
@@ -82,4 +83,6 @@ def extract() -> Catalog:
         )
         if done.returncode:
             raise CommandError(f"The messages can't be extracted:\n{done.stderr}")
-        return read(folder / "locale" / "ko" / "LC_MESSAGES" / "django.po")
+        # Not read as Korean: the source has English's two plural forms.
+        with (folder / "locale" / "ko" / "LC_MESSAGES" / "django.po").open("rb") as file:
+            return read_po(file)
