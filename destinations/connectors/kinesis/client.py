@@ -89,8 +89,13 @@ def make_client(connection: Connection, *, validate: bool = True, connections: i
     return client
 
 
-def call(connection: Connection, method: Callable[..., Any], **params: Any) -> dict[str, Any]:
+def call(connection: Connection, method: Callable[..., Any], member: str, /, **params: Any) -> dict[str, Any]:
     """Call a method of a client.
+
+    Args:
+        connection: what the client was made of.
+        method: e.g. ``client.list_streams``.
+        member: what the answer must have. Of a web page with status 200, botocore makes an empty answer.
 
     Raises:
         ConnectorError: for everything that botocore raises. The original error is not chained: it may quote
@@ -109,7 +114,7 @@ def call(connection: Connection, method: Callable[..., Any], **params: Any) -> d
         raise translate(error, _secrets(connection)) from None
     except (AttributeError, KeyError, TypeError):  # botocore's parser, of JSON that it does not expect
         answer = None
-    if not isinstance(answer, dict):
+    if not isinstance(answer, dict) or member not in answer:
         raise translate(ResponseParserError()) from None
     return answer
 

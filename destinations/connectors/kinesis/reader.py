@@ -86,14 +86,14 @@ class _Reading:
         """The ids of all shards. Notes Kinesis's own time: ours may differ, and it refuses a time in the
         future.
         """
-        answer = call(self.connection, self.client.list_shards, StreamName=self.stream)
-        ids = [shard["ShardId"] for shard in answer.get("Shards", [])]
+        answer = call(self.connection, self.client.list_shards, "Shards", StreamName=self.stream)
+        ids = [shard["ShardId"] for shard in answer["Shards"]]
         date = answer["ResponseMetadata"]["HTTPHeaders"].get("date", "")
         with suppress(ValueError, TypeError):
             self.now = parsedate_to_datetime(date).replace(tzinfo=UTC)  # HTTP's dates are in GMT
         while answer.get("NextToken") and not self.time_is_up():
-            answer = call(self.connection, self.client.list_shards, NextToken=answer["NextToken"])
-            ids += [shard["ShardId"] for shard in answer.get("Shards", [])]
+            answer = call(self.connection, self.client.list_shards, "Shards", NextToken=answer["NextToken"])
+            ids += [shard["ShardId"] for shard in answer["Shards"]]
         return ids
 
     def read(self, shard: str, start: datetime | None, end: datetime | None) -> None:
@@ -106,11 +106,17 @@ class _Reading:
                 if start
                 else {"ShardIteratorType": "TRIM_HORIZON"}
             )
-            answer = self._ask(self.client.get_shard_iterator, StreamName=self.stream, ShardId=shard, **where)
+            answer = self._ask(
+                self.client.get_shard_iterator,
+                "ShardIterator",
+                StreamName=self.stream,
+                ShardId=shard,
+                **where,
+            )
             iterator = answer and answer.get("ShardIterator")
             kept: list[dict[str, Any]] = []  # in the shard's order
             while iterator:
-                answer = self._ask(self.client.get_records, ShardIterator=iterator)
+                answer = self._ask(self.client.get_records, "Records", ShardIterator=iterator)
                 if answer is None:
                     break
                 rows = answer["Records"]
@@ -126,12 +132,12 @@ class _Reading:
             with self.lock:
                 self.failed = self.failed or error
 
-    def _ask(self, method: Callable[..., Any], **params: Any) -> dict[str, Any] | None:
+    def _ask(self, method: Callable[..., Any], member: str, **params: Any) -> dict[str, Any] | None:
         """Call, waiting where reads are throttled (others may read too); None when the time is up."""
         throttled: ConnectorError | None = None
         while not self.time_is_up():
             try:
-                return call(self.connection, method, **params)
+                return call(self.connection, method, member, **params)
             except ConnectorError as error:
                 if error.code not in (
                     "ProvisionedThroughputExceededException",

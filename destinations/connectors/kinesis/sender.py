@@ -112,7 +112,9 @@ class KinesisSender:
         entries: list[PutRecordsRequestEntryTypeDef] = [
             {"Data": record.data, "PartitionKey": record.partition_key} for record in records
         ]
-        answer = call(self._connection, self._client.put_records, StreamName=self._stream, Records=entries)
+        answer = call(
+            self._connection, self._client.put_records, "Records", StreamName=self._stream, Records=entries
+        )
         rows: list[dict[str, Any]] = answer.get("Records") or []
         if len(rows) != len(records):
             raise ConnectorError(

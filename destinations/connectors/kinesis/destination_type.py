@@ -53,7 +53,7 @@ spec = Spec(
     category=_("Cloud storage"),
     connection_type=_("Streaming"),
     export_type=_("Profile-based"),
-    icon="waves",
+    icon="waves-horizontal",
     documentation_url="https://docs.aws.amazon.com/streams/latest/dev/introduction.html",
 )
 
@@ -217,14 +217,14 @@ def _list(connection: Connection, client: KinesisClient, started: float) -> list
         elif targets:
             after = {"ExclusiveStartStreamName": targets[-1].name}
         try:
-            page = call(connection, client.list_streams, **after)
+            page = call(connection, client.list_streams, "StreamNames", **after)
         except ConnectorError as error:
             if error.code not in _THROTTLED or time.monotonic() - started > LAST_START:
                 raise
             time.sleep(0.25)  # Kinesis lists five pages a second for a whole account
             continue
         summaries = {row["StreamName"]: row for row in page.get("StreamSummaries", [])}
-        names = page.get("StreamNames", [])
+        names = page["StreamNames"]
         for name in names:
             row = summaries.get(name, {})
             targets.append(
@@ -240,8 +240,8 @@ def _list(connection: Connection, client: KinesisClient, started: float) -> list
 
 
 def _describe(connection: Connection, client: KinesisClient, stream: str) -> Target:
-    answer = call(connection, client.describe_stream_summary, StreamName=stream)
-    about = answer.get("StreamDescriptionSummary", {})
+    answer = call(connection, client.describe_stream_summary, "StreamDescriptionSummary", StreamName=stream)
+    about = answer["StreamDescriptionSummary"]
     mode = about.get("StreamModeDetails", {}).get("StreamMode", "")
     shards = about.get("OpenShardCount")
     target = Target(
@@ -288,7 +288,7 @@ def _dry_run(connection: Connection, client: KinesisClient, stream: str) -> Conn
     record: dict[str, Any] = {"Data": b"{}", "PartitionKey": "dry run"}
     for method, params in ((client.put_records, {"Records": [record]}), (client.put_record, record)):
         try:
-            call(connection, method, StreamName=stream, DryRun=True, **params)
+            call(connection, method, "ResponseMetadata", StreamName=stream, DryRun=True, **params)
         except ConnectorError as error:
             if error.code != "DryRunOperationException":
                 return error
