@@ -244,13 +244,21 @@ def _check_membership(segment_id: object, status: object, moment: object) -> Non
 
 
 def same(a: Any, b: Any) -> bool:
-    """Whether two JSON values are the same value. Unlike ``==``, true is not 1; 1.0 and 1 are the same number."""
+    """Whether two JSON values are the same value. Unlike with ``==``, true is not 1.
+
+    1.0 and 1 are the same number; so are 1e308 and the integer of 309 digits that PostgreSQL stores for it.
+    """
     if isinstance(a, bool) or isinstance(b, bool):
         return a is b
     if isinstance(a, dict) and isinstance(b, dict):
         return a.keys() == b.keys() and all(same(a[key], b[key]) for key in a)
     if isinstance(a, list) and isinstance(b, list):
         return len(a) == len(b) and all(map(same, a, b))
+    if {type(a), type(b)} == {int, float}:
+        try:
+            return float(a) == float(b)
+        except OverflowError:
+            return False
     return bool(a == b)
 
 
