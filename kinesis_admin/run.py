@@ -224,6 +224,19 @@ def prepare() -> str:
     return sign_in
 
 
+def _prepare_or_say() -> str:
+    from django.core.exceptions import ImproperlyConfigured
+    from django.core.management.base import CommandError
+    from django.db import OperationalError
+
+    try:
+        return prepare()
+    except OperationalError as error:
+        raise CannotRun(f"The database does not answer: {str(error).strip()}") from None
+    except (CommandError, ImproperlyConfigured) as error:
+        raise CannotRun(str(error)) from None
+
+
 def collect_static(stamp: Path) -> bool:
     """Collect the static files if any of them changed since the stamp was written. Whether it did."""
     from django.contrib.staticfiles.finders import get_finders
@@ -279,7 +292,7 @@ def run(env: dict[str, str], programs: list[Program]) -> None:
         env["REDIS_URL"] = f"unix://{path}"
         start("redis", redis_command(path))
     os.environ.update(env)
-    sign_in = prepare()
+    sign_in = _prepare_or_say()
     env.setdefault("ADMIN_PASSWORD", os.environ.get("ADMIN_PASSWORD", ""))
     say("Starting Redis, the local Kinesis, the web server, a worker and beat …")
     for name, command in commands(env).items():

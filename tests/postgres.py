@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import glob
 import os
 import pwd
@@ -11,6 +12,10 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from urllib.parse import urlsplit
+
+import psycopg
+from psycopg.sql import SQL, Identifier
 
 from kinesis_admin.processes import CannotRun, Program, free_port, wait_until
 
@@ -33,11 +38,31 @@ def binary(name: str) -> str:
     return path
 
 
+def unprivileged_user() -> str:
+    """Debian's package makes the user postgres; elsewhere there is nobody."""
+    names = {account.pw_name for account in pwd.getpwall()}
+    return "postgres" if "postgres" in names else "nobody"
+
+
+def create_database(server_url: str, name: str) -> str:
+    """Make a database beside the one in ``server_url``, until this process ends. Its URL."""
+    with psycopg.connect(server_url, autocommit=True) as server:
+        known = server.execute("SELECT 1 FROM pg_database WHERE datname = %s", [name]).fetchone()
+        if not known:
+            server.execute(SQL("CREATE DATABASE {}").format(Identifier(name)))
+            atexit.register(_drop_database, server_url, name)
+    return urlsplit(server_url)._replace(path=f"/{name}").geturl()
+
+
+def _drop_database(server_url: str, name: str) -> None:
+    with psycopg.connect(server_url, autocommit=True) as server:
+        server.execute(SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(Identifier(name)))
+
+
 @contextmanager
 def private_postgres() -> Iterator[str]:
     """A running server; gives the URL for ``DATABASE_URL``."""
-    # PostgreSQL does not run as root.
-    user = "postgres" if os.getuid() == 0 else None
+    user = unprivileged_user() if os.getuid() == 0 else None  # PostgreSQL does not run as root
     folder = Path(tempfile.mkdtemp(prefix="ka-pg-", dir="/tmp"))
     try:
         if user:

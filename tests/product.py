@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import queue
 import signal
@@ -15,6 +16,7 @@ from pathlib import Path
 
 from kinesis_admin.processes import free_port
 from tests.environment import OURS, SET
+from tests.postgres import create_database
 from tests.services import ROOT
 
 
@@ -48,6 +50,10 @@ class Product:
             "KINESIS_PORT": str(self.kinesis_port),
             **(env or {}),
         }
+        if server := clean.get("DATABASE_URL"):
+            # A database for each folder, as with SQLite.
+            name = "product_" + hashlib.sha256(str(folder).encode()).hexdigest()[:12]
+            self.env["DATABASE_URL"] = create_database(server, name)
         self.process = subprocess.Popen(
             [sys.executable, "-m", "kinesis_admin.run"],
             cwd=ROOT,

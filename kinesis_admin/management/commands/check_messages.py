@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 from babel.messages.catalog import Catalog
-from babel.messages.pofile import read_po
 from django.apps import apps
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
@@ -75,7 +74,7 @@ def extract() -> Catalog:
         (folder / "locale").mkdir()
         env = {key: value for key, value in os.environ.items() if key != "DJANGO_SETTINGS_MODULE"}
         done = subprocess.run(
-            [sys.executable, "-m", "django", "makemessages", "--locale", "ko"],
+            [sys.executable, "-m", "django", "makemessages", "--locale", "en"],
             cwd=folder,
             env=env,
             capture_output=True,
@@ -83,6 +82,4 @@ def extract() -> Catalog:
         )
         if done.returncode:
             raise CommandError(f"The messages can't be extracted:\n{done.stderr}")
-        # Not read as Korean: the source has English's two plural forms.
-        with (folder / "locale" / "ko" / "LC_MESSAGES" / "django.po").open("rb") as file:
-            return read_po(file)
+        return read(folder / "locale" / "en" / "LC_MESSAGES" / "django.po")
