@@ -131,7 +131,7 @@ else:
     _database.setdefault("OPTIONS", {})["pool"] = {
         "min_size": 0,
         "max_size": env.int("DATABASE_POOL_SIZE", default=10),
-        "timeout": 10,
+        "timeout": 5,
     }
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 

@@ -34,9 +34,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(scope="session")
 def product(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Product]:
     """The product with 300 sample profiles."""
-    with running_product(
-        tmp_path_factory.mktemp("product"), SAMPLE_PROFILES=os.environ.get("SAMPLE_PROFILES", "300")
-    ) as product:
+    with running_product(tmp_path_factory.mktemp("product"), SAMPLE_PROFILES="300") as product:
         yield product
 
 

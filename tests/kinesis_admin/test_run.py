@@ -9,6 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import environ
 import pytest
 from cryptography.fernet import Fernet
 
@@ -39,20 +40,34 @@ def test_a_second_run_keeps_the_env_file(tmp_path: Path) -> None:
     assert path.read_text() == "SECRET_KEY=mine\n"
 
 
-def test_a_moved_stream_is_allowed_as_an_endpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(os, "environ", os.environ.copy())
-    monkeypatch.setenv("ENV_FILE", str(tmp_path / ".env"))
-    monkeypatch.setenv("KINESIS_ENDPOINT_HOSTS", "127.0.0.1:4567")
-    monkeypatch.setenv("KINESIS_PORT", "5678")
+@pytest.fixture
+def variables(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
+    """The environment that `make run` finds; what it adds is gone after the test."""
+    found = {**os.environ, "ENV_FILE": str(tmp_path / ".env")}
+    monkeypatch.setattr(os, "environ", found)
+    monkeypatch.setattr(environ.Env, "ENVIRON", found)
+    return found
+
+
+def test_a_moved_stream_is_allowed_as_an_endpoint(tmp_path: Path, variables: dict[str, str]) -> None:
+    variables |= {"KINESIS_ENDPOINT_HOSTS": "127.0.0.1:4567", "KINESIS_PORT": "5678"}
 
     assert run.environment(tmp_path)["KINESIS_ENDPOINT_HOSTS"] == "127.0.0.1:4567,127.0.0.1:5678"
 
 
+def test_what_the_environment_says_wins_over_the_file(tmp_path: Path, variables: dict[str, str]) -> None:
+    (tmp_path / ".env").write_text("PORT=1111\nENVIRONMENT_NAME=from the file\n")
+    variables["PORT"] = "2222"
+
+    env = run.environment(tmp_path)
+
+    assert env["PORT"] == "2222"
+    assert env["ENVIRONMENT_NAME"] == "from the file"
+
+
 @pytest.mark.parametrize("port", ["http", "0", "70000"])
-def test_a_port_that_is_none_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, port: str) -> None:
-    monkeypatch.setattr(os, "environ", os.environ.copy())
-    monkeypatch.setenv("ENV_FILE", str(tmp_path / ".env"))
-    monkeypatch.setenv("PORT", port)
+def test_a_port_that_is_none_is_said(tmp_path: Path, variables: dict[str, str], port: str) -> None:
+    variables["PORT"] = port
 
     with pytest.raises(CannotRun, match=f"PORT={port} is not a port"):
         run.environment(tmp_path)
