@@ -58,8 +58,10 @@ def client_of(url: str, keys: Keys, *, region: str = "us-east-1", **credentials:
         "kinesis",
         endpoint_url=url,
         region_name=region,
+        aws_access_key_id=given["access_key_id"],
+        aws_secret_access_key=given["secret_access_key"],
+        aws_session_token=given.get("session_token"),
         config=Config(proxies={}, connect_timeout=2, read_timeout=5),
-        **{f"aws_{name}": value for name, value in given.items()},  # type: ignore[arg-type]
     )
 
 

@@ -25,7 +25,7 @@ from ..base import (
     Target,
 )
 from . import forms
-from .client import READ_TIMEOUT, call, make_client
+from .client import CONNECT_TIMEOUT, READ_TIMEOUT, call, make_client
 from .reader import read_newest
 from .regions import partition_of
 from .sender import KinesisSender
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
 # A request that starts by then has its answer, or its time-out, within 10 s of the whole.
 LAST_START = 10.0 - READ_TIMEOUT  # seconds
+LAST_CONNECT = LAST_START - CONNECT_TIMEOUT  # the same when it needs a connection of its own
 DESCRIBED = (
     20  # streams of a list that are asked for shards and retention; Kinesis answers 20 such calls a second
 )
@@ -142,7 +143,7 @@ class KinesisConnector:
         described: dict[str, Target] = {}
 
         def describe(target: Target) -> bool:
-            if time.monotonic() - started > LAST_START:
+            if time.monotonic() - started > LAST_CONNECT:
                 return False
             try:
                 described[target.name] = _describe(connection, client, target.name)
@@ -177,8 +178,8 @@ class KinesisConnector:
                 "DELETING",
                 gettext("The stream “%(stream)s” is being deleted.") % {"stream": stream},
             )
-        if not connection.settings.get("endpoint_url") and time.monotonic() - started < LAST_START:
-            refused = _dry_run(connection, client, stream)
+        if not connection.settings.get("endpoint_url"):
+            refused = _dry_run(connection, client, stream, started)
             if refused:
                 raise refused
         return target
@@ -267,9 +268,9 @@ def _check_writing(
         return Check(name, CheckStatus.UNKNOWN, gettext("There is no active stream to ask about."))
     refused: ConnectorError | None = None
     for asked, stream in enumerate(active):
-        if asked == DRY_RUNS or time.monotonic() - started > LAST_START:
+        if asked == DRY_RUNS:
             break
-        error = _dry_run(connection, client, stream)
+        error = _dry_run(connection, client, stream, started)
         if error is None:
             return Check(name, CheckStatus.PASSED, gettext("allowed on %(stream)s") % {"stream": stream})
         refused = error
@@ -281,12 +282,20 @@ def _check_writing(
     return Check(name, CheckStatus.UNKNOWN, _in_words(refused) if refused else gettext("not asked"))
 
 
-def _dry_run(connection: Connection, client: KinesisClient, stream: str) -> ConnectorError | None:
+def _dry_run(
+    connection: Connection, client: KinesisClient, stream: str, started: float
+) -> ConnectorError | None:
     """Why PutRecord or PutRecords on ``stream`` would be refused; None when they would be taken. Nothing is
     written.
     """
     record: dict[str, Any] = {"Data": b"{}", "PartitionKey": "dry run"}
     for method, params in ((client.put_records, {"Records": [record]}), (client.put_record, record)):
+        if time.monotonic() - started > LAST_START:
+            return ConnectorError(
+                "ReadTimeout",
+                gettext("Kinesis answered too slowly to ask whether the stream may be written to."),
+                gettext("Try again; check the network if it stays so."),
+            )
         try:
             call(connection, method, "ResponseMetadata", StreamName=stream, DryRun=True, **params)
         except ConnectorError as error:

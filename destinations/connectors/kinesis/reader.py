@@ -14,11 +14,15 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
+from functools import partial
 from heapq import nlargest
 from typing import Any
 
+from django.utils.translation import gettext
+
 from ..base import Connection, ConnectorError, ReadRecord
 from .client import call, make_client
+from .errors import TRANSIENT
 
 TIME_LIMIT = 4.5  # seconds, after which no further request is made; with the last answer's limit: within 10 s
 FIRST_STRETCH = timedelta(seconds=5)  # at full speed 5 MB a shard: one answer
@@ -40,21 +44,21 @@ def read_newest(
         sleep: waits so many seconds when a shard was asked too often.
 
     Raises:
-        ConnectorError: in AWS's words; also when only a later request failed and nothing had been found.
+        ConnectorError: in AWS's words, when nothing was found and a request failed or the time was up.
     """
     reading = _Reading(connection, stream, limit, sleep)
     shards = reading.shards()
     end: datetime | None = None
     stretch = FIRST_STRETCH
-    with ThreadPoolExecutor(
-        max_workers=max(1, min(THREADS, len(shards))), thread_name_prefix="kinesis-read"
-    ) as pool:
+    threads = max(1, min(THREADS, len(shards)))
+    with ThreadPoolExecutor(threads, thread_name_prefix="kinesis-read") as pool:
         while True:
             start = reading.now - stretch if stretch < FURTHEST else None
-            list(pool.map(lambda shard: reading.read(shard, start, end), shards))  # noqa: B023 - done within the turn
-            if len(reading.found) >= limit or start is None or reading.failed or reading.time_is_up():
+            list(pool.map(partial(reading.read, start=start, end=end), shards))
+            if len(reading.found) >= limit or start is None or reading.failed:
                 break
             end, stretch = start, stretch * GROWTH
+    reading.client.close()
     if reading.failed and not reading.found:
         raise reading.failed
     return nlargest(limit, reading.found.values(), key=_age)
@@ -100,12 +104,12 @@ class _Reading:
         """Read a stretch of a shard: from ``start`` (None: the oldest) to ``end`` (None: the newest),
         keeping the newest ``limit``.
         """
+        where: dict[str, Any] = {"ShardIteratorType": "TRIM_HORIZON"}
+        if start:
+            where = {"ShardIteratorType": "AT_TIMESTAMP", "Timestamp": start}
+        kept: list[dict[str, Any]] = []  # in the shard's order
+        failed: ConnectorError | None = None
         try:
-            where: dict[str, Any] = (
-                {"ShardIteratorType": "AT_TIMESTAMP", "Timestamp": start}
-                if start
-                else {"ShardIteratorType": "TRIM_HORIZON"}
-            )
             answer = self._ask(
                 self.client.get_shard_iterator,
                 "ShardIterator",
@@ -113,43 +117,42 @@ class _Reading:
                 ShardId=shard,
                 **where,
             )
-            iterator = answer and answer.get("ShardIterator")
-            kept: list[dict[str, Any]] = []  # in the shard's order
+            iterator = answer["ShardIterator"]
             while iterator:
                 answer = self._ask(self.client.get_records, "Records", ShardIterator=iterator)
-                if answer is None:
-                    break
                 rows = answer["Records"]
                 inside = [row for row in rows if end is None or row["ApproximateArrivalTimestamp"] < end]
                 kept = (kept + inside)[-self.limit :]
                 behind = timedelta(milliseconds=answer.get("MillisBehindLatest", 0))
-                past_end = len(inside) < len(rows) or (end is not None and self.now - behind >= end)
-                iterator = None if past_end or not behind else answer.get("NextShardIterator")
-            with self.lock:
-                self.found.update(((shard, row["SequenceNumber"]), _record(shard, row)) for row in kept)
+                # The end is reached, or on a busy stream what came since we began.
+                reached = rows[-1]["ApproximateArrivalTimestamp"] if rows else self.now - behind
+                if not behind or reached >= (end or self.now + timedelta(seconds=1)):
+                    break
+                iterator = answer.get("NextShardIterator")
         except ConnectorError as error:
-            # A shard that is gone by now (retention) is no reason to show nothing of the others.
-            with self.lock:
-                self.failed = self.failed or error
+            failed = error  # e.g. a shard that is gone by now: no reason to show nothing of the others
+        with self.lock:
+            self.found.update(((shard, row["SequenceNumber"]), _record(shard, row)) for row in kept)
+            self.failed = self.failed or failed
 
-    def _ask(self, method: Callable[..., Any], member: str, **params: Any) -> dict[str, Any] | None:
-        """Call, waiting where reads are throttled (others may read too); None when the time is up."""
-        throttled: ConnectorError | None = None
+    def _ask(self, method: Callable[..., Any], member: str, **params: Any) -> dict[str, Any]:
+        """Call, waiting where reads are throttled: others may read too. Raises ConnectorError, also when the
+        time is up.
+        """
+        failed = ConnectorError(
+            "ReadTimeout",
+            gettext("The stream could not be read in the time that is given to it."),
+            gettext("Try again; check the network if it stays so."),
+        )
         while not self.time_is_up():
             try:
                 return call(self.connection, method, member, **params)
             except ConnectorError as error:
-                if error.code not in (
-                    "ProvisionedThroughputExceededException",
-                    "LimitExceededException",
-                    "ThrottlingException",
-                ):
+                if error.code not in TRANSIENT:
                     raise
-                throttled = error
+                failed = error
             self.sleep(PAUSE)
-        if throttled:
-            raise throttled
-        return None
+        raise failed
 
 
 def _record(shard: str, row: dict[str, Any]) -> ReadRecord:

@@ -38,7 +38,7 @@ def regions() -> dict[str, Region]:
     return found
 
 
-def choices() -> list[tuple[str, str | list[tuple[str, str]]]]:
+def choices() -> list[tuple[str, list[tuple[str, str]]]]:
     """For a select: one group a partition."""
     groups: dict[str, list[tuple[str, str]]] = {}
     for region in regions().values():

@@ -307,3 +307,12 @@ def test_a_chosen_stream_that_can_not_be_written_to_is_an_error(
 def test_a_stream_that_may_not_be_described_may_still_be_chosen(local_kinesis: RunningKinesis) -> None:
     local_kinesis.fail_next("AccessDeniedException", operation="DescribeStreamSummary")
     assert kinesis.describe_target(local_kinesis.connection(), {"stream": STREAM}) == Target(STREAM)
+
+
+def test_an_answer_that_comes_too_late_leaves_no_time_for_more(
+    aws: Stubber, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "LAST_START", -1.0)
+    streams(aws)
+    _, status, detail = rows(kinesis.check(AWS))[2]
+    assert (status, detail.split(":")[0]) == ("unknown", "ReadTimeout")

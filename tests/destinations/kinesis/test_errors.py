@@ -84,7 +84,7 @@ def test_an_answer_of_aws_is_its_code_its_words_and_what_to_do(code: str, messag
         (boto.ConnectTimeoutError(endpoint_url=URL), "ConnectTimeout"),
         (boto.ReadTimeoutError(endpoint_url=URL), "ReadTimeout"),
         (boto.ConnectionClosedError(endpoint_url=URL), "ConnectionClosed"),
-        (boto.SSLError(endpoint_url=URL, error="certificate verify failed"), "SSLError"),
+        (boto.SSLError(endpoint_url=URL, error=OSError("certificate verify failed")), "SSLError"),
         (boto.ProxyConnectionError(proxy_url="http://proxy", error="refused"), "ProxyConnectionError"),
         (boto.NoCredentialsError(), "NoCredentials"),
         (boto.InvalidRegionError(region_name="x y"), "InvalidRegion"),

@@ -209,7 +209,7 @@ def test_every_region_of_every_partition_can_be_chosen() -> None:
     groups = dict(regions.choices())
     assert {code for group in groups.values() for code, _ in group} == everywhere
     assert ("ap-northeast-2", "Asia Pacific (Seoul) — ap-northeast-2") in groups["AWS Standard"]
-    assert "cn-north-1" in dict(groups["AWS China"])  # type: ignore[arg-type]
+    assert "cn-north-1" in dict(groups["AWS China"])
 
 
 # --- The stream

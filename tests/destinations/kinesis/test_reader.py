@@ -157,3 +157,49 @@ def test_one_shard_that_fails_hides_nothing_of_the_other(unthrottled: RunningKin
     unthrottled.fail_next("ResourceNotFoundException", operation="GetShardIterator")
     shards = {record.shard for record in read(unthrottled, limit=100)}
     assert len(shards) == 1
+
+
+def test_when_time_ran_out_an_empty_answer_is_not_shown_as_an_empty_stream(
+    unthrottled: RunningKinesis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill(unthrottled.kinesis, 10)
+    monkeypatch.setattr(reader, "TIME_LIMIT", -1.0)
+    with pytest.raises(ConnectorError, match="ReadTimeout"):
+        read(unthrottled)
+
+
+def test_what_was_read_before_a_failure_is_shown(unthrottled: RunningKinesis) -> None:
+    fill(unthrottled.kinesis, 5, at=time.time() - 2)
+    asked: list[str] = []
+    answer = unthrottled.answer
+
+    def fail_later(operation: str, params: dict[str, Any]) -> dict[str, Any]:
+        asked.append(operation)
+        if asked.count("GetShardIterator") > 2:
+            unthrottled.fail_next("AccessDeniedException", operation=operation)
+        return answer(operation, params)
+
+    unthrottled.answer = fail_later  # type: ignore[method-assign]
+
+    assert numbers(read(unthrottled, limit=20)) == [4, 3, 2, 1, 0]
+
+
+def test_a_busy_stream_is_not_chased(unthrottled: RunningKinesis) -> None:
+    """What comes while one reads belongs to the next look."""
+    answer = unthrottled.answer
+    reads: list[str] = []
+
+    def busy(operation: str, params: dict[str, Any]) -> dict[str, Any]:
+        if operation == "GetRecords":
+            reads.append(operation)
+            now = time.time() + 2
+            fill(unthrottled.kinesis, 3, at=now, first=len(reads) * 3)
+            return {**answer(operation, {**params, "Limit": 1}), "MillisBehindLatest": 1}
+        return answer(operation, params)
+
+    unthrottled.answer = busy  # type: ignore[method-assign]
+    started = time.monotonic()
+
+    assert len(read(unthrottled, limit=1)) == 1
+    assert time.monotonic() - started < 2
+    assert len(reads) <= 6
