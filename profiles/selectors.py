@@ -1,0 +1,254 @@
+"""What pages read about profiles, segments and the schema. Every function has a fixed number of queries."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+from django.db.models import Count, F, IntegerField, Model, OuterRef, Q, QuerySet, Subquery
+from django.db.models.functions import Coalesce
+
+from profiles.models import (
+    IDENTITY_MAX_LENGTH,
+    Identity,
+    IdentityNamespace,
+    Profile,
+    SchemaField,
+    Segment,
+    SegmentMembership,
+)
+
+M = TypeVar("M", bound=Model)
+
+IDENTITIES_IN_A_ROW = 2
+
+SEGMENT_SORTS = ("name", "members", "evaluated", "origin")
+
+
+@dataclass(frozen=True, slots=True)
+class Slice(Generic[M]):
+    """Some rows of a list that is too long to count: the next ones begin after the last key, whatever was added since.
+
+    Args:
+        rows: in the list's order, the newest first.
+        newer: the key of which the rows before are newer; None at the beginning.
+        older: the key after which older rows follow; None at the end.
+    """
+
+    rows: Sequence[M]
+    newer: Any = None
+    older: Any = None
+
+
+def newest_first(queryset: QuerySet[M], *, before: Any = None, after: Any = None, size: int) -> Slice[M]:
+    """Rows by their primary key, which grows with time, from the newest to the oldest. One query.
+
+    Args:
+        before: older than the row with this key; else
+        after: newer than the row with this key, those closest to it.
+        size: rows at most.
+    """
+    if after is not None and before is None:
+        rows = list(queryset.filter(pk__gt=after).order_by("pk")[: size + 1])
+        more, rows = len(rows) > size, rows[:size][::-1]
+        if not rows:
+            return newest_first(queryset, size=size)
+        return Slice(rows, newer=rows[0].pk if more else None, older=rows[-1].pk)
+    if before is not None:
+        queryset = queryset.filter(pk__lt=before)
+    rows = list(queryset.order_by("-pk")[: size + 1])
+    more, rows = len(rows) > size, rows[:size]
+    return Slice(
+        rows,
+        newer=rows[0].pk if rows and before is not None else None,
+        older=rows[-1].pk if more else None,
+    )
+
+
+# --- Profiles ------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class ProfileRow:
+    """A line of the list of profiles."""
+
+    profile: Profile
+    identities: list[Identity]
+    more_identities: int
+    segments: int
+
+    @property
+    def name(self) -> str:
+        return display_name(self.profile.attributes)
+
+
+def display_name(attributes: dict[str, Any]) -> str:
+    """What to call the customer: the full name, or its parts as they come; empty when the profile has none."""
+    person = attributes.get("person")
+    name = person.get("name") if isinstance(person, dict) else None
+    if not isinstance(name, dict):
+        return ""
+    if isinstance(full := name.get("fullName"), str) and full.strip():
+        return full
+    parts = (name.get("firstName"), name.get("lastName"))
+    return " ".join(part for part in parts if isinstance(part, str) and part.strip())
+
+
+def profiles_named(value: str, namespace_id: int | None = None) -> QuerySet[Profile]:
+    """The profiles that an identity value names: one in a namespace at most. A profile's own id finds it, too."""
+    value = value.strip()
+    if not value or "\0" in value or len(value) > IDENTITY_MAX_LENGTH:
+        return Profile.objects.none()
+    identities = Identity.objects.filter(value=value)
+    if namespace_id is not None:
+        return Profile.objects.filter(pk__in=identities.filter(namespace=namespace_id).values("profile_id"))
+    wanted = Q(pk__in=identities.values("profile_id"))
+    try:
+        wanted |= Q(pk=uuid.UUID(value))
+    except ValueError:
+        pass
+    return Profile.objects.filter(wanted)
+
+
+def profile_rows(profiles: Sequence[Profile]) -> list[ProfileRow]:
+    """What the list shows of these profiles, in two queries."""
+    keys = [profile.pk for profile in profiles]
+    identities: dict[uuid.UUID, list[Identity]] = {key: [] for key in keys}
+    for identity in Identity.objects.filter(profile__in=keys).select_related("namespace").order_by("pk"):
+        identities[identity.profile_id].append(identity)
+    segments = dict(
+        SegmentMembership.objects.filter(profile__in=keys, status__in=SegmentMembership.MEMBER_STATUSES)
+        .values_list("profile")
+        .annotate(Count("pk"))
+    )
+    return [
+        ProfileRow(
+            profile,
+            identities[profile.pk][:IDENTITIES_IN_A_ROW],
+            max(0, len(identities[profile.pk]) - IDENTITIES_IN_A_ROW),
+            segments.get(profile.pk, 0),
+        )
+        for profile in profiles
+    ]
+
+
+def identities_of(profile: Profile) -> QuerySet[Identity]:
+    return profile.identities.select_related("namespace").order_by("namespace__code", "pk")
+
+
+def memberships_of(profile: Profile) -> list[SegmentMembership]:
+    """Segments that the profile is in first, then those it left; by name."""
+    memberships = profile.memberships.select_related("segment").order_by("segment__name", "segment_id")
+    return sorted(memberships, key=lambda membership: membership.status == SegmentMembership.Status.EXITED)
+
+
+def namespaces() -> QuerySet[IdentityNamespace]:
+    return IdentityNamespace.objects.order_by("code")
+
+
+# --- Segments ------------------------------------------------------------------------------------------------------
+
+
+def segments(*, search: str = "", sort: str = "name") -> QuerySet[Segment]:
+    """Segments whose name or id holds ``search``.
+
+    Args:
+        sort: one of SEGMENT_SORTS, with ``-`` in front for the other direction. Sorting by members counts them for
+            every segment (annotated as ``members``); else ask :func:`member_counts` for the page's rows.
+    """
+    found = Segment.objects.all()
+    if search := search.strip():
+        if "\0" in search:
+            return found.none()
+        found = found.filter(Q(name__icontains=search) | Q(id__icontains=search))
+    key, descending = sort.removeprefix("-"), sort.startswith("-")
+    if key == "members":
+        counts = (
+            SegmentMembership.objects.filter(
+                segment=OuterRef("pk"), status__in=SegmentMembership.MEMBER_STATUSES
+            )
+            .order_by()
+            .values("segment")
+            .annotate(n=Count("pk"))
+            .values("n")
+        )
+        found = found.annotate(members=Coalesce(Subquery(counts, output_field=IntegerField()), 0))
+    column = F({"members": "members", "evaluated": "evaluated_at", "origin": "origin"}.get(key, "name"))
+    # What was never evaluated is older than everything.
+    first = (
+        column.desc(nulls_last=True if key == "evaluated" else None)
+        if descending
+        else column.asc(nulls_first=True if key == "evaluated" else None)
+    )
+    return found.order_by(first, "name", "id") if key != "name" else found.order_by(first, "id")
+
+
+def member_counts(segment_ids: Iterable[str]) -> dict[str, int]:
+    """Members (realized or existing) of each of these segments, in one query; 0 where there are none."""
+    wanted = list(segment_ids)
+    counted = dict(
+        SegmentMembership.objects.filter(segment__in=wanted, status__in=SegmentMembership.MEMBER_STATUSES)
+        .order_by()
+        .values_list("segment")
+        .annotate(Count("pk"))
+    )
+    return {segment_id: counted.get(segment_id, 0) for segment_id in wanted}
+
+
+def status_counts(segment: Segment) -> dict[str, int]:
+    """Profiles by membership status, every status present."""
+    counted = dict(segment.memberships.order_by().values_list("status").annotate(Count("pk")))
+    return {status: counted.get(status, 0) for status in SegmentMembership.Status.values}
+
+
+def members_of(segment: Segment, *, status: str = "") -> QuerySet[SegmentMembership]:
+    """Memberships of a segment with their profiles: of one status, or the members."""
+    statuses = [status] if status else list(SegmentMembership.MEMBER_STATUSES)
+    return segment.memberships.filter(status__in=statuses).select_related("profile")
+
+
+# --- Schema --------------------------------------------------------------------------------------------------------
+
+
+@dataclass(slots=True)
+class Node:
+    """A field of the union schema in its tree. A group that nobody described has no field."""
+
+    key: str
+    path: str
+    field: SchemaField | None
+    children: list[Node]
+
+    @property
+    def leaves(self) -> int:
+        return sum(child.leaves for child in self.children) if self.children else 1
+
+
+def schema_fields(search: str = "") -> QuerySet[SchemaField]:
+    """Fields whose path or title holds ``search``, by path."""
+    found = SchemaField.objects.order_by("path")
+    if search := search.strip():
+        if "\0" in search:
+            return found.none()
+        found = found.filter(Q(path__icontains=search) | Q(title__icontains=search))
+    return found
+
+
+def schema_tree(fields: Iterable[SchemaField]) -> list[Node]:
+    """Fields as a tree by the parts of their paths; a group is made where only something below it was given."""
+    roots: list[Node] = []
+    nodes: dict[str, Node] = {}
+
+    def node(path: str) -> Node:
+        if path in nodes:
+            return nodes[path]
+        parent, _dot, key = path.rpartition(".")
+        nodes[path] = made = Node(key, path, None, [])
+        (node(parent).children if parent else roots).append(made)
+        return made
+
+    for schema_field in fields:
+        node(schema_field.path).field = schema_field
+    return roots

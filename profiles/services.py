@@ -1,0 +1,154 @@
+"""What people do to profiles and segments, one function a use case.
+
+Whatever concerns a profile goes through :func:`profiles.ingest.ingest`, so that it is announced. A function that can't
+do it says why with Django's ``ValidationError``; nothing is written then.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from django.core.exceptions import ValidationError
+from django.db import transaction
+from django.db.models import Model, ProtectedError
+from django.utils import timezone
+from django.utils.translation import gettext as _
+
+from profiles.ingest import Fragment, Outcome, Refused, Result, check_text, difference, ingest
+from profiles.models import Identity, Profile, SchemaField, Segment
+
+NAMED_IN_REASON = 5  # of what stands in the way of a deletion
+
+
+def write(fragment: Fragment) -> Outcome:
+    """Ingest one fragment; a rejection is raised.
+
+    Raises:
+        ValidationError: with the reason.
+    """
+    [outcome] = ingest([fragment])
+    if outcome.result == Result.REJECTED:
+        raise ValidationError(outcome.reason)  # type: ignore[arg-type]  # lazy texts are fine
+    return outcome
+
+
+def create_profile(
+    *, identities: Sequence[tuple[str, str]], attributes: Mapping[str, Any] | None = None
+) -> Profile:
+    """A new profile. Unlike ingestion, an identity that names a profile already is an error."""
+    with transaction.atomic():
+        outcome = write(Fragment(identities=identities, attributes=attributes or {}))
+        if outcome.result != Result.CREATED:
+            raise ValidationError(_("There is a profile with this identity already."))
+        return Profile.objects.get(pk=outcome.profile_id)  # type: ignore[misc]
+
+
+def edit_attributes(profile_id: uuid.UUID, *, shown: Mapping[str, Any], wanted: Mapping[str, Any]) -> Outcome:
+    """Write what a person changed in the attributes, and nothing that they did not.
+
+    Args:
+        profile_id: whose.
+        shown: the attributes as the person saw them. What another wrote meanwhile stays.
+        wanted: the attributes as the person left them.
+    """
+    return write(Fragment(profile_id=profile_id, attributes=difference(shown, wanted)))
+
+
+def add_identity(profile_id: uuid.UUID, *, namespace: str, value: str) -> Outcome:
+    return write(Fragment(profile_id=profile_id, identities=[(namespace, value)]))
+
+
+def remove_identity(identity: Identity) -> Outcome:
+    return write(
+        Fragment(
+            profile_id=identity.profile_id, identities_removed=[(identity.namespace.code, identity.value)]
+        )
+    )
+
+
+def set_membership(
+    profile_id: uuid.UUID, *, segment_id: str, status: str, moment: datetime | None = None
+) -> Outcome:
+    """Put a profile into a segment, or out of it (``exited``).
+
+    Args:
+        moment: when it qualified; now by default. One before the stored one changes nothing.
+    """
+    return write(Fragment(profile_id=profile_id, memberships={segment_id: (status, moment)}))
+
+
+def create_segment(
+    *,
+    name: str,
+    id: str = "",
+    description: str = "",
+    origin: str = Segment.Origin.UPLOAD,
+    rule: str = "",
+    evaluated_at: datetime | None = None,
+) -> Segment:
+    """A new segment; without ``id`` it gets a UUID."""
+    segment = Segment(name=name, description=description, origin=origin, rule=rule, evaluated_at=evaluated_at)
+    if id:
+        segment.id = id
+    _check(segment)
+    segment.save(force_insert=True)
+    return segment
+
+
+def edit_segment(segment: Segment, *, name: str, description: str, rule: str) -> Segment:
+    """Change a segment. ``updated_at`` moves only with the definition: exported records tell it."""
+    if (segment.name, segment.rule) != (name, rule):
+        segment.updated_at = timezone.now()
+    segment.name, segment.description, segment.rule = name, description, rule
+    _check(segment)
+    segment.save(update_fields=["name", "description", "rule", "updated_at"])
+    return segment
+
+
+def _check(segment: Segment) -> None:
+    try:
+        for text in (segment.id, segment.name, segment.description, segment.rule):
+            check_text(text)
+    except Refused as refused:
+        raise ValidationError(refused.reason) from None  # type: ignore[arg-type]
+    # Leaves the id's uniqueness to validate_unique: it says so in words.
+    segment.full_clean(validate_constraints=False)
+
+
+def delete_segment(segment: Segment) -> None:
+    """Delete a segment and its memberships.
+
+    Raises:
+        ValidationError: something needs the segment; the reason names what.
+    """
+    try:
+        segment.delete()
+    except ProtectedError as error:
+        raise ValidationError(in_use(str(segment), list(error.protected_objects))) from error
+
+
+def in_use(name: str, rows: Sequence[Model]) -> str:
+    """Why ``name`` can't be deleted, in words that name what uses it.
+
+    Args:
+        rows: what refers to it. Profiles do not know who uses them: rows of a table in between are told by what
+            else they refer to, e.g. a mapped segment by its dataflow.
+    """
+    names: list[str] = []
+    for row in rows[: NAMED_IN_REASON + 1]:
+        others = [
+            getattr(row, relation.name)
+            for relation in row._meta.concrete_fields
+            if relation.many_to_one and relation.related_model not in (Segment, SchemaField)
+        ]
+        names += [str(other) for other in others] or [str(row)]
+    names = sorted(set(names))
+    if len(names) > NAMED_IN_REASON:
+        names = [*names[:NAMED_IN_REASON], "…"]
+    return _("“%(name)s” is in use and can't be deleted. It is activated to: %(users)s.") % {
+        "name": name,
+        "users": ", ".join(names),
+    }
