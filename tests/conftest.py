@@ -1,4 +1,4 @@
-"""Fixtures for everybody. Those that start real servers are in tests/services.py."""
+"""Fixtures for everybody. Those that start real servers are in tests/services.py and tests/local_kinesis.py."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ import pytest
 
 from kinesis_admin.messages import compile_catalogs
 from tests import services
+from tests.local_kinesis import kinesis_process, local_kinesis
 from tests.services import celery_worker, redis_server, start_worker
 
-__all__ = ["celery_worker", "redis_server", "start_worker"]
+__all__ = ["celery_worker", "kinesis_process", "local_kinesis", "redis_server", "start_worker"]
 
 
 def pytest_configure() -> None:

@@ -3,9 +3,7 @@ from __future__ import annotations
 import pytest
 
 from destinations.connectors.kinesis.local import LocalKinesis
-from tests.local_kinesis import STREAM, RunningKinesis, kinesis_process, local_kinesis
-
-__all__ = ["kinesis_process", "local_kinesis"]
+from tests.local_kinesis import STREAM, RunningKinesis
 
 
 class Clock:
