@@ -13,6 +13,9 @@ from django.db.models import Q
 from django.utils import timezone
 from factory.django import DjangoModelFactory
 
+from activation.models import Dataflow, MappedAttribute, MappedSegment
+from destinations.fields import Encrypted
+from destinations.models import Account, Destination
 from profiles.models import (
     Identity,
     IdentityNamespace,
@@ -110,3 +113,58 @@ class MembershipFactory(DjangoModelFactory[SegmentMembership]):
     segment = factory.SubFactory(SegmentFactory)
     status = SegmentMembership.Status.REALIZED
     last_qualification_time = factory.LazyFunction(timezone.now)
+
+
+# --- Destinations --------------------------------------------------------------------------------------------------
+
+
+class AccountFactory(DjangoModelFactory[Account]):
+    """An account of Amazon Kinesis with AWS's documented example key."""
+
+    class Meta:
+        model = Account
+
+    name = factory.Sequence(lambda n: f"Account {n}")
+    connector = "kinesis"
+    credentials = factory.LazyFunction(
+        lambda: Encrypted.of(
+            {"access_key_id": "AKIAIOSFODNN7EXAMPLE", "secret_access_key": "wJalrXUtnFEMI/EXAMPLE"}
+        )
+    )
+    masked = "AKIA…MPLE"
+    settings = factory.LazyFunction(lambda: {"region": "ap-northeast-2"})
+
+
+class DestinationFactory(DjangoModelFactory[Destination]):
+    class Meta:
+        model = Destination
+
+    account = factory.SubFactory(AccountFactory)
+    name = factory.Sequence(lambda n: f"Destination {n}")
+    settings = factory.LazyFunction(lambda: {"stream": "profile-exports"})
+
+
+# --- Activation ----------------------------------------------------------------------------------------------------
+
+
+class DataflowFactory(DjangoModelFactory[Dataflow]):
+    """A dataflow that is live. ``segments`` and ``attributes`` (paths) map those."""
+
+    class Meta:
+        model = Dataflow
+        skip_postgeneration_save = True
+
+    destination = factory.SubFactory(DestinationFactory)
+    state = Dataflow.State.ENABLED
+    finished_at = factory.LazyFunction(timezone.now)
+
+    @factory.post_generation
+    def segments(dataflow, create: bool, extracted: list[Segment] | None, **kwargs: Any) -> None:
+        for segment in extracted or []:
+            MappedSegment.objects.create(dataflow=dataflow, segment=segment)
+
+    @factory.post_generation
+    def attributes(dataflow, create: bool, extracted: list[str] | None, **kwargs: Any) -> None:
+        for position, path in enumerate(extracted or []):
+            schema_field = SchemaFieldFactory.create(path=path)
+            MappedAttribute.objects.create(dataflow=dataflow, field=schema_field, position=position)

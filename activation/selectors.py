@@ -1,0 +1,476 @@
+"""Every read of the activation screens: what the wizard shows, runs, what waits, who exported a profile last."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from functools import cached_property
+from typing import Any
+
+from django.core.paginator import Page, Paginator
+from django.db.models import Count, F, Max, OuterRef, Q, QuerySet, Subquery, Window
+from django.db.models.functions import Coalesce, RowNumber
+from django.utils.functional import Promise
+from django.utils.translation import gettext_lazy as _
+
+from activation.models import (
+    Dataflow,
+    DataflowRun,
+    Delivery,
+    DraftAttribute,
+    DraftSegment,
+    FailedExport,
+    Lane,
+    MappedAttribute,
+    MappedSegment,
+    PendingExport,
+)
+from destinations.models import Destination
+from profiles.models import Profile, SchemaField, Segment, SegmentMembership
+
+PAGE = 25
+"""Rows of a page of any table here."""
+
+SAMPLES = 5
+"""Profiles shown for one error code of a run."""
+
+RECOMMENDED = (
+    "person.name.firstName",
+    "person.name.lastName",
+    "personalEmail.address",
+    "segmentMembership.status",
+)
+"""What AEP recommends to map to a streaming destination, prefilled in the wizard."""
+
+PARTITION_BY_ATTRIBUTE = "attribute:"
+
+SegmentRows = QuerySet[DraftSegment] | QuerySet[MappedSegment]
+
+
+@dataclass(frozen=True, slots=True)
+class ChosenAttribute:
+    """A row of *Select attributes*."""
+
+    field: SchemaField
+    mandatory: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """Why a step is not done, in the reader's language."""
+
+    step: str
+    message: str | Promise
+
+
+# -- the wizard ----------------------------------------------------------------------------------------------------
+
+
+def chosen_segment_rows(dataflow: Dataflow | None) -> SegmentRows:
+    """The rows that say which segments are chosen: of the draft, or of what is live where there is no draft."""
+    if dataflow is None:
+        return DraftSegment.objects.none()
+    if dataflow.draft_at is not None:
+        return DraftSegment.objects.filter(dataflow=dataflow)
+    return MappedSegment.objects.filter(dataflow=dataflow)
+
+
+def chosen_among(dataflow: Dataflow | None, segment_ids: Collection[str]) -> set[str]:
+    """Those of ``segment_ids`` that are chosen."""
+    rows = chosen_segment_rows(dataflow).filter(segment__in=segment_ids)
+    return set(rows.values_list("segment_id", flat=True))
+
+
+def chosen_attributes(destination: Destination, dataflow: Dataflow | None) -> list[ChosenAttribute]:
+    """The chosen attributes in their order: of the draft, of what is live, or the recommended ones."""
+    rows: Iterable[DraftAttribute | MappedAttribute]
+    if dataflow is not None and dataflow.draft_at is not None:
+        rows = DraftAttribute.objects.filter(dataflow=dataflow).select_related("field")
+    elif dataflow is not None and dataflow.state != Dataflow.State.DRAFT:
+        rows = MappedAttribute.objects.filter(dataflow=dataflow).select_related("field")
+    else:
+        paths = list(RECOMMENDED)
+        if (partition := partition_attribute(destination)) and partition not in paths:
+            paths.append(partition)
+        fields = {f.path: f for f in SchemaField.objects.filter(path__in=paths)}
+        return [ChosenAttribute(fields[path], mandatory=False) for path in paths if path in fields]
+    return [ChosenAttribute(row.field, row.mandatory) for row in rows]
+
+
+def partition_attribute(destination: Destination) -> str:
+    """The path whose value is the partition key of the records; empty where it is something else."""
+    prefix, key = PARTITION_BY_ATTRIBUTE, destination.partition_key
+    return key.removeprefix(prefix) if key.startswith(prefix) else ""
+
+
+class Selection:
+    """What the wizard shows of a destination: its draft, else what is live, else what is recommended."""
+
+    def __init__(self, destination: Destination, dataflow: Dataflow | None) -> None:
+        self.destination = destination
+        self.dataflow = dataflow
+
+    @classmethod
+    def of(cls, destination: Destination) -> Selection:
+        return cls(destination, Dataflow.objects.filter(destination=destination).first())
+
+    @property
+    def version(self) -> int:
+        return self.dataflow.version if self.dataflow else 0
+
+    @property
+    def is_draft(self) -> bool:
+        """There are changes that are not finished."""
+        return self.dataflow is not None and self.dataflow.draft_at is not None
+
+    @property
+    def is_live(self) -> bool:
+        """It was finished before: what is edited here changes something that runs, or could."""
+        return self.dataflow is not None and self.dataflow.state != Dataflow.State.DRAFT
+
+    def segments(self) -> QuerySet[Segment]:
+        rows = chosen_segment_rows(self.dataflow)
+        return Segment.objects.filter(pk__in=rows.values("segment"))
+
+    def added_segments(self) -> QuerySet[Segment]:
+        """Those that *Finish* would backfill."""
+        if not self.is_live:
+            return self.segments()
+        live = MappedSegment.objects.filter(dataflow=self.dataflow)
+        return self.segments().exclude(pk__in=live.values("segment"))
+
+    def removed_segments(self) -> QuerySet[Segment]:
+        if not self.is_live:
+            return Segment.objects.none()
+        live = MappedSegment.objects.filter(dataflow=self.dataflow)
+        chosen = chosen_segment_rows(self.dataflow)
+        return Segment.objects.filter(pk__in=live.values("segment")).exclude(pk__in=chosen.values("segment"))
+
+    def segment_count(self) -> int:
+        return self._segment_count
+
+    @cached_property
+    def _segment_count(self) -> int:
+        return chosen_segment_rows(self.dataflow).count()
+
+    def attributes(self) -> list[ChosenAttribute]:
+        return self._attributes
+
+    @cached_property
+    def _attributes(self) -> list[ChosenAttribute]:
+        return chosen_attributes(self.destination, self.dataflow)
+
+    def problems(self) -> list[Problem]:
+        """What is missing, in the order of the steps."""
+        found = []
+        if not self.segment_count():
+            found.append(Problem("segments", _("Choose at least one segment.")))
+        if not self.attributes():
+            found.append(Problem("attributes", _("Choose at least one attribute.")))
+        partition = partition_attribute(self.destination)
+        if self.attributes() and partition and partition not in {a.field.path for a in self.attributes()}:
+            message = _(
+                "Records of this destination are distributed by “%(path)s”: add that attribute, or choose another "
+                "partition key where the destination is edited."
+            )
+            found.append(Problem("attributes", message % {"path": partition}))
+        return found
+
+    def attribute_changes(self) -> tuple[list[ChosenAttribute], list[SchemaField], list[ChosenAttribute]]:
+        """Attributes that *Finish* would add, remove, and make mandatory or not any more; none unless live."""
+        if not self.is_live:
+            return [], [], []
+        rows = MappedAttribute.objects.filter(dataflow=self.dataflow).select_related("field")
+        live = {row.field_id: row for row in rows}
+        chosen = {a.field.pk for a in self.attributes()}
+        return (
+            [a for a in self.attributes() if a.field.pk not in live],
+            [row.field for row in live.values() if row.field_id not in chosen],
+            [
+                a
+                for a in self.attributes()
+                if a.field.pk in live and a.mandatory != live[a.field.pk].mandatory
+            ],
+        )
+
+
+SEGMENT_SORTS: Mapping[str, Sequence[Any]] = {
+    "name": (F("name").asc(), F("pk").asc()),
+    "-name": (F("name").desc(), F("pk").asc()),
+    "members": (F("members").asc(), F("name").asc(), F("pk").asc()),
+    "-members": (F("members").desc(), F("name").asc(), F("pk").asc()),
+    "evaluated": (F("evaluated_at").asc(nulls_first=True), F("name").asc(), F("pk").asc()),
+    "-evaluated": (F("evaluated_at").desc(nulls_last=True), F("name").asc(), F("pk").asc()),
+}
+
+
+def found_segments(search: str) -> QuerySet[Segment]:
+    """Segments with ``search`` in their name, or with it as their id; all with an empty one."""
+    search = search.strip()
+    everything = Segment.objects.all()
+    return everything.filter(Q(name__icontains=search) | Q(pk=search)) if search else everything
+
+
+def segment_page(segments: QuerySet[Segment], sort: str, number: object) -> Page[Segment]:
+    """A page of ``segments``, each with ``members``: how many profiles are in it.
+
+    Members are counted for the page's rows alone, but where they are what is sorted by.
+    """
+    count = segments.count()
+    if sort.endswith("members"):
+        members = (
+            SegmentMembership.objects.filter(
+                segment=OuterRef("pk"), status__in=SegmentMembership.MEMBER_STATUSES
+            )
+            .order_by()
+            .values("segment")
+            .annotate(n=Count("pk"))
+            .values("n")
+        )
+        segments = segments.annotate(members=Coalesce(Subquery(members), 0))
+    page = _page(segments.order_by(*SEGMENT_SORTS[sort]), number, count)
+    if not sort.endswith("members"):
+        members_of = member_counts([segment.pk for segment in page])
+        for segment in page:
+            segment.members = members_of.get(segment.pk, 0)  # type: ignore[attr-defined]
+    return page
+
+
+def member_counts(segment_ids: Collection[str]) -> dict[str, int]:
+    """How many profiles are in each of the segments, in one query; a segment without any is left out."""
+    rows = (
+        SegmentMembership.objects.filter(
+            segment__in=segment_ids, status__in=SegmentMembership.MEMBER_STATUSES
+        )
+        .order_by()
+        .values_list("segment")
+        .annotate(n=Count("pk"))
+    )
+    return dict(rows)
+
+
+def members(segments: QuerySet[Segment]) -> QuerySet[Profile]:
+    """The profiles that are in at least one of the segments, each once."""
+    rows = SegmentMembership.objects.filter(
+        segment__in=segments.order_by().values("pk"), status__in=SegmentMembership.MEMBER_STATUSES
+    )
+    return Profile.objects.filter(pk__in=rows.values("profile"))
+
+
+@dataclass(slots=True)
+class Branch:
+    """A node of the schema tree: a group with ``children``, or a field of the schema that can be chosen."""
+
+    key: str
+    schema_field: SchemaField | None = None
+    children: dict[str, Branch] = field(default_factory=dict)
+    chosen: bool = False
+
+    @property
+    def branches(self) -> list[Branch]:
+        return list(self.children.values())
+
+    @property
+    def is_group(self) -> bool:
+        return (
+            bool(self.children)
+            or self.schema_field is None
+            or self.schema_field.type == SchemaField.Type.OBJECT
+        )
+
+    @property
+    def leaves(self) -> int:
+        """How many fields can be chosen in it."""
+        if not self.children:
+            return 0 if self.is_group else 1
+        own = 0 if self.schema_field is None or self.schema_field.type == SchemaField.Type.OBJECT else 1
+        return own + sum(branch.leaves for branch in self.children.values())
+
+
+def schema_tree(chosen_paths: Collection[str]) -> list[Branch]:
+    """The union schema as a tree, in one query. Fields in ``chosen_paths`` are marked."""
+    root = Branch("")
+    for schema_field in SchemaField.objects.order_by("path"):
+        at = root
+        for key in schema_field.path.split("."):
+            at = at.children.setdefault(key, Branch(key))
+        at.schema_field = schema_field
+        at.chosen = schema_field.path in chosen_paths
+    return root.branches
+
+
+# -- monitoring ----------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """A dataflow's state as pages say it: the colour's name and the word."""
+
+    variant: str
+    word: str | Promise
+
+
+def status_of(dataflow: Dataflow | None, lane: Lane | None, *, ran: bool) -> Status:
+    """The dataflow's status (AEP's words): processing until its first run, error while the destination refuses.
+
+    Args:
+        ran: it has a run.
+    """
+    if dataflow is None or dataflow.state == Dataflow.State.DRAFT:
+        return Status("neutral", _("Draft"))
+    if dataflow.state == Dataflow.State.DISABLED:
+        return Status("neutral", _("Disabled"))
+    if lane is not None and lane.error_code:
+        return Status("negative", _("Error"))
+    return Status("positive", _("Enabled")) if ran else Status("processing", _("Processing"))
+
+
+def find_dataflow(destination: Destination) -> Dataflow | None:
+    return Dataflow.objects.filter(destination=destination).select_related("lane").first()
+
+
+def lane_of(dataflow: Dataflow | None) -> Lane | None:
+    """The lane; None where nothing was delivered yet."""
+    return getattr(dataflow, "lane", None)
+
+
+def run_page(dataflow: Dataflow | None, number: object) -> Page[DataflowRun]:
+    """Runs, newest first, with ``retries``, ``received`` and all the rest that a row shows."""
+    return _page(DataflowRun.objects.filter(dataflow=dataflow).order_by("-started_at"), number)
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """What stands in a dataflow's outbox."""
+
+    count: int
+    since: datetime | None
+
+
+def waiting(dataflow: Dataflow | None) -> Waiting:
+    if dataflow is None:
+        return Waiting(0, None)
+    rows = PendingExport.objects.filter(dataflow=dataflow)
+    count = rows.count()
+    oldest = (
+        rows.order_by("available_at", "id").values_list("created_at", flat=True).first() if count else None
+    )
+    return Waiting(count, oldest)
+
+
+def processing_time(run: DataflowRun) -> timedelta:
+    """From the window's start to its last activity."""
+    return max(run.last_at - run.started_at, timedelta())
+
+
+def activation_rate(run: DataflowRun) -> float | None:
+    """Activated out of received, in percent; None where nothing was received."""
+    received = run.activated + run.excluded + run.failed
+    return 100 * run.activated / received if received else None
+
+
+@dataclass(frozen=True, slots=True)
+class FailureGroup:
+    """The failed or excluded profiles of a run that share a code."""
+
+    kind: str
+    code: str
+    count: int
+    last_at: datetime
+    samples: list[FailedExport]
+
+    @property
+    def kind_label(self) -> str | Promise:
+        return FailedExport.Kind(self.kind).label
+
+    @property
+    def reason(self) -> str:
+        return self.samples[0].reason if self.samples else ""
+
+
+def failure_groups(run: DataflowRun) -> list[FailureGroup]:
+    """Failures of a run by kind and code, most first, each with its newest :data:`SAMPLES`. Two queries."""
+    rows = FailedExport.objects.filter(run=run)
+    groups = list(
+        rows.order_by()
+        .values("kind", "code")
+        .annotate(n=Count("pk"), last=Max("created_at"))
+        .order_by("-n", "code")
+    )
+    place = Window(
+        RowNumber(), partition_by=[F("kind"), F("code")], order_by=[F("created_at").desc(), F("id").desc()]
+    )
+    samples: dict[tuple[str, str], list[FailedExport]] = {}
+    for failure in rows.annotate(place=place).filter(place__lte=SAMPLES).order_by("-created_at", "-id"):
+        samples.setdefault((failure.kind, failure.code), []).append(failure)
+    return [
+        FailureGroup(g["kind"], g["code"], g["n"], g["last"], samples.get((g["kind"], g["code"]), []))
+        for g in groups
+    ]
+
+
+def mapped_segment_page(dataflow: Dataflow | None, number: object) -> Page[MappedSegment]:
+    """Mapped segments by name, each with ``members``."""
+    rows = MappedSegment.objects.filter(dataflow=dataflow).select_related("segment")
+    page = _page(rows.order_by("segment__name", "pk"), number)
+    counts = member_counts([row.segment_id for row in page])
+    for row in page:
+        row.members = counts.get(row.segment_id, 0)  # type: ignore[attr-defined]
+    return page
+
+
+def mapped_attribute_page(dataflow: Dataflow | None, number: object) -> Page[MappedAttribute]:
+    rows = MappedAttribute.objects.filter(dataflow=dataflow).select_related("field")
+    return _page(rows.order_by("position", "pk"), number)
+
+
+@dataclass(frozen=True, slots=True)
+class ProfileExport:
+    """What one dataflow did with a profile: its last delivery, and whether it waits for another."""
+
+    destination: Destination
+    delivery: Delivery | None
+    pending: PendingExport | None
+
+
+def profile_exports(profile_id: uuid.UUID) -> list[ProfileExport]:
+    """Which dataflows exported the profile last: those where its first waits, then the newest. Two queries."""
+    deliveries = {
+        row.dataflow_id: row
+        for row in Delivery.objects.filter(profile=profile_id).select_related(
+            "dataflow__destination__account"
+        )
+    }
+    pending = {
+        row.dataflow_id: row
+        for row in PendingExport.objects.filter(profile=profile_id).select_related(
+            "dataflow__destination__account"
+        )
+    }
+    first = [
+        ProfileExport(row.dataflow.destination, None, row)
+        for key, row in pending.items()
+        if key not in deliveries
+    ]
+    rest = sorted(deliveries.values(), key=lambda row: row.delivered_at, reverse=True)
+    return first + [
+        ProfileExport(row.dataflow.destination, row, pending.get(row.dataflow_id)) for row in rest
+    ]
+
+
+def segment_activations(segment_id: str) -> list[MappedSegment]:
+    """Where a segment is activated, by the destination's name. One query."""
+    return list(
+        MappedSegment.objects.filter(segment=segment_id)
+        .select_related("dataflow__destination__account", "dataflow__lane")
+        .order_by("dataflow__destination__name")
+    )
+
+
+def _page(rows: QuerySet[Any], number: object, count: int | None = None) -> Page[Any]:
+    paginator = Paginator(rows, PAGE)
+    if count is not None:
+        paginator.__dict__["count"] = count  # known already: not asked again
+    return paginator.get_page(number)

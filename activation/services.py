@@ -1,0 +1,420 @@
+"""Every write of the activation screens: the draft of the wizard, *Finish*, enable and disable.
+
+A draft is saved at each step. Two people may edit it: each page carries the version that it shows, and a save from a
+page that has not seen what somebody else saved is refused (:class:`EditedByOther`). The same person's own pages, two
+tabs or a page that one came back to, follow each other: the last save wins.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+
+from django.contrib.auth.models import AbstractBaseUser
+from django.db import IntegrityError, transaction
+from django.utils import timezone
+from django.utils.functional import Promise
+from django.utils.translation import gettext_lazy as _
+from django.utils.translation import ngettext
+
+from activation import selectors
+from activation.models import Dataflow, DraftAttribute, DraftSegment, MappedAttribute, MappedSegment
+from destinations.models import Destination
+from profiles.models import SchemaField, Segment
+
+MAX_ATTRIBUTES = 500
+"""Attributes of one dataflow. 500 values of 1 KB still fit into a record of 1 MiB with its memberships and identities,
+and a request to Kinesis (10 MiB) still holds several such records; what needs more is a copy of the profile store."""
+
+
+class Refused(Exception):
+    """A save that can't be done; the text says why, in the reader's language.
+
+    Args:
+        step: the wizard's step where it can be put right (``segments``, ``attributes``), or empty.
+    """
+
+    def __init__(self, message: str | Promise, step: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.step = step
+
+
+class EditedByOther(Refused):
+    """Somebody else saved since the page was loaded. Nothing was overwritten."""
+
+    def __init__(self, name: str, at: datetime) -> None:
+        super().__init__(
+            _("Somebody else changed this activation meanwhile. What you chose here was not saved.")
+        )
+        self.name = name
+        self.at = at
+
+
+class NothingToFinish(Refused):
+    """There is no draft: it was finished (a second click, another tab) or discarded."""
+
+    def __init__(self) -> None:
+        super().__init__(_("This activation is already finished: there are no changes left to make live."))
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """An attribute as chosen in the wizard, by its path."""
+
+    path: str
+    mandatory: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """What *Finish* did.
+
+    Args:
+        queued: profiles whose backfill was queued, or was waiting already.
+        awake: the workers were told; False when Redis is away, and the sweep starts the export later.
+    """
+
+    dataflow: Dataflow
+    queued: int
+    awake: bool
+
+
+# -- the draft -----------------------------------------------------------------------------------------------------
+
+
+def save_segments(
+    *,
+    destination: Destination,
+    version: int,
+    by: AbstractBaseUser,
+    shown: Sequence[str],
+    ticked: Collection[str],
+) -> list[str]:
+    """Save which of the segments on a page are ticked; what is chosen on other pages stays.
+
+    Args:
+        version: of the draft that the page showed; 0 where there was no dataflow yet.
+        shown: ids of the segments on the page.
+        ticked: those of them that are ticked.
+
+    Returns:
+        Ids that are ticked but were deleted meanwhile. The others are saved.
+
+    Raises:
+        EditedByOther: nothing was saved.
+    """
+    wanted = set(ticked) & set(shown)
+    with _draft(destination, version, by) as draft:
+        there = set(Segment.objects.filter(pk__in=shown).values_list("pk", flat=True))
+        chosen = set(
+            draft.chosen_segment_ids().filter(segment__in=shown).values_list("segment_id", flat=True)
+        )
+        added, removed = (wanted & there) - chosen, chosen - wanted
+        if added or removed or draft.is_new:
+            dataflow = draft.write()
+            DraftSegment.objects.filter(dataflow=dataflow, segment__in=removed).delete()
+            _add_segments(dataflow, [segment_id for segment_id in shown if segment_id in added])
+    return [segment_id for segment_id in shown if segment_id in wanted - there]
+
+
+def add_found_segments(*, destination: Destination, version: int, by: AbstractBaseUser, search: str) -> int:
+    """Choose every segment that ``search`` finds. Returns how many were added. Raises EditedByOther."""
+    with _draft(destination, version, by) as draft:
+        dataflow = draft.write()
+        found = (
+            selectors.found_segments(search)
+            .exclude(pk__in=DraftSegment.objects.filter(dataflow=dataflow).values("segment"))
+            .order_by()
+            .values_list("pk", flat=True)
+        )
+        return _add_segments(dataflow, list(found))
+
+
+def clear_segments(*, destination: Destination, version: int, by: AbstractBaseUser) -> None:
+    """Choose none. Raises EditedByOther."""
+    with _draft(destination, version, by) as draft:
+        DraftSegment.objects.filter(dataflow=draft.write()).delete()
+
+
+def save_attributes(
+    *, destination: Destination, version: int, by: AbstractBaseUser, choices: Sequence[Choice]
+) -> None:
+    """Save the attributes, all of them, in their order. A path that comes twice counts once.
+
+    Raises:
+        Refused: more than :data:`MAX_ATTRIBUTES`, a path that is not in the schema, or one of a group of fields.
+        EditedByOther: nothing was saved.
+    """
+    by_path: dict[str, bool] = {}
+    for choice in choices:
+        by_path.setdefault(choice.path, choice.mandatory)
+    if len(by_path) > MAX_ATTRIBUTES:
+        raise Refused(
+            ngettext(
+                "%(count)s attribute is too many: a dataflow takes %(most)s at most.",
+                "%(count)s attributes are too many: a dataflow takes %(most)s at most.",
+                len(by_path),
+            )
+            % {"count": f"{len(by_path):,}", "most": MAX_ATTRIBUTES},
+            step="attributes",
+        )
+    with _draft(destination, version, by) as draft:
+        fields = {field.path: field for field in SchemaField.objects.filter(path__in=by_path)}
+        _refuse_unmappable(by_path, fields)
+        wanted = [(fields[path].pk, mandatory) for path, mandatory in by_path.items()]
+        if wanted == [(a.field.pk, a.mandatory) for a in draft.chosen_attributes()] and not draft.is_new:
+            return
+        dataflow = draft.write()
+        DraftAttribute.objects.filter(dataflow=dataflow).delete()
+        DraftAttribute.objects.bulk_create(
+            DraftAttribute(dataflow=dataflow, field_id=field_id, mandatory=mandatory, position=position)
+            for position, (field_id, mandatory) in enumerate(wanted)
+        )
+
+
+def discard(*, destination: Destination, version: int, by: AbstractBaseUser) -> None:
+    """Drop the unfinished changes of a dataflow that was finished before: what is live stays.
+
+    Does nothing where there are none. Raises EditedByOther.
+    """
+    with transaction.atomic():
+        dataflow = Dataflow.objects.select_for_update().filter(destination=destination).first()
+        if dataflow is None or dataflow.draft_at is None or dataflow.state == Dataflow.State.DRAFT:
+            return
+        _refuse_stale(dataflow, version, by)
+        _drop_draft(dataflow, by)
+
+
+# -- live ----------------------------------------------------------------------------------------------------------
+
+
+def finish(
+    *, destination: Destination, version: int, by: AbstractBaseUser, segments: int, attributes: int
+) -> Finished:
+    """Make the draft live, enable the dataflow and queue the members of the segments that are new in it.
+
+    Args:
+        version: of the draft that was reviewed.
+        segments: how many segments were reviewed. A deleted one leaves the draft by itself: that is how it is seen.
+        attributes: how many attributes were reviewed.
+
+    Raises:
+        NothingToFinish: a second click, another tab, the back button.
+        EditedByOther: somebody else changed the draft since.
+        Refused: no segment or attribute, or one that was reviewed is gone.
+    """
+    from activation.export import outbox
+
+    try:
+        with transaction.atomic():
+            dataflow = Dataflow.objects.select_for_update().filter(destination=destination).first()
+            if dataflow is None:
+                raise NothingToFinish
+            # Also when nothing is left to do: "already finished" by whom is then part of the answer.
+            _refuse_stale(dataflow, version, by)
+            if dataflow.draft_at is None:
+                raise NothingToFinish
+            _refuse_incomplete(dataflow, segments, attributes)
+            outbox.lock_mapping(dataflow)
+            added = _segments_live(dataflow)
+            _attributes_live(dataflow)
+            now = timezone.now()
+            dataflow.state = Dataflow.State.ENABLED
+            dataflow.finished_at = now
+            _drop_draft(dataflow, by, "state", "finished_at")
+            queued = outbox.backfill(dataflow, added)
+    except IntegrityError as error:
+        # Deleted between our look and our write.
+        raise Refused(_("A segment or field was deleted meanwhile. Look at the activation again.")) from error
+    return Finished(dataflow, queued, awake=outbox.wake(dataflow))
+
+
+def enable(*, destination: Destination) -> bool | None:
+    """Go on exporting, first with what was queued meanwhile.
+
+    Returns:
+        Whether the workers were told (False: Redis is away); None where it was enabled already.
+
+    Raises:
+        Refused: the activation was never finished.
+    """
+    from activation.export import outbox
+
+    dataflow = _switch(destination, Dataflow.State.DISABLED, Dataflow.State.ENABLED)
+    return None if dataflow is None else outbox.wake(dataflow)
+
+
+def disable(*, destination: Destination) -> bool:
+    """Stop exporting within a batch. What is queued stays. False where it was disabled already.
+
+    Raises:
+        Refused: the activation was never finished.
+    """
+    return _switch(destination, Dataflow.State.ENABLED, Dataflow.State.DISABLED) is not None
+
+
+def _switch(destination: Destination, before: Dataflow.State, after: Dataflow.State) -> Dataflow | None:
+    with transaction.atomic():
+        dataflow = Dataflow.objects.select_for_update().filter(destination=destination).first()
+        if dataflow is None or dataflow.state == Dataflow.State.DRAFT:
+            raise Refused(_("The activation was never finished: choose segments and attributes first."))
+        if dataflow.state != before:
+            return None
+        dataflow.state = after
+        dataflow.save(update_fields=["state", "updated_at"])
+    return dataflow
+
+
+# -- inside --------------------------------------------------------------------------------------------------------
+
+
+class _Draft:
+    """A draft being saved: it comes into being with the first change, as a copy of what is live or recommended."""
+
+    def __init__(self, destination: Destination, dataflow: Dataflow | None, by: AbstractBaseUser) -> None:
+        self.destination = destination
+        self.dataflow = dataflow
+        self.by = by
+        # A first draft is kept even when nothing was changed in it: Save & exit then has something to come back to.
+        self.is_new = dataflow is None or (
+            dataflow.draft_at is None and dataflow.state == Dataflow.State.DRAFT
+        )
+
+    def chosen_segment_ids(self) -> selectors.SegmentRows:
+        return selectors.chosen_segment_rows(self.dataflow)
+
+    def chosen_attributes(self) -> list[selectors.ChosenAttribute]:
+        return selectors.chosen_attributes(self.destination, self.dataflow)
+
+    def write(self) -> Dataflow:
+        """The dataflow with its draft there, a version further."""
+        attributes = self.chosen_attributes()
+        dataflow = self.dataflow or Dataflow.objects.create(
+            destination=self.destination, updated_by_id=self.by.pk
+        )
+        if dataflow.draft_at is None:
+            live = MappedSegment.objects.filter(dataflow=dataflow).order_by("pk")
+            _add_segments(dataflow, list(live.values_list("segment_id", flat=True)))
+            DraftAttribute.objects.bulk_create(
+                DraftAttribute(dataflow=dataflow, field=a.field, mandatory=a.mandatory, position=position)
+                for position, a in enumerate(attributes)
+            )
+        dataflow.draft_at = timezone.now()
+        _next_version(dataflow, self.by, "draft_at")
+        self.dataflow = dataflow
+        return dataflow
+
+
+@contextmanager
+def _draft(destination: Destination, version: int, by: AbstractBaseUser) -> Iterator[_Draft]:
+    try:
+        with transaction.atomic():
+            # The destination's row is there before the first save of two at once, so it is what they queue at.
+            Destination.objects.select_for_update().get(pk=destination.pk)
+            dataflow = Dataflow.objects.select_for_update().filter(destination=destination).first()
+            if dataflow is not None:
+                _refuse_stale(dataflow, version, by)
+            yield _Draft(destination, dataflow, by)
+    except IntegrityError as error:
+        raise Refused(_("A segment or field was deleted meanwhile. Look at the list again.")) from error
+
+
+def _refuse_stale(dataflow: Dataflow, version: int, by: AbstractBaseUser) -> None:
+    own = dataflow.updated_by_id == by.pk and version >= dataflow.edited_from
+    if dataflow.version != version and not own:
+        name = str(dataflow.updated_by) if dataflow.updated_by else ""
+        raise EditedByOther(name, dataflow.updated_at)
+
+
+def _refuse_unmappable(paths: Collection[str], fields: dict[str, SchemaField]) -> None:
+    unknown = [path for path in paths if path not in fields]
+    if unknown:
+        raise Refused(
+            ngettext(
+                "Not in the schema: %(paths)s.", "%(count)s are not in the schema: %(paths)s.", len(unknown)
+            )
+            % {"count": f"{len(unknown):,}", "paths": _some(unknown)},
+            step="attributes",
+        )
+    groups = [path for path in paths if fields[path].type == SchemaField.Type.OBJECT]
+    if groups:
+        raise Refused(
+            _("A group of fields can't be mapped, only fields in it: %(paths)s.") % {"paths": _some(groups)},
+            step="attributes",
+        )
+
+
+def _some(names: Sequence[str]) -> str:
+    shown = ", ".join(f"“{name[:100]}”" for name in names[:3])
+    return shown if len(names) <= 3 else f"{shown}, …"
+
+
+def _refuse_incomplete(dataflow: Dataflow, segments: int, attributes: int) -> None:
+    selection = selectors.Selection(dataflow.destination, dataflow)
+    for problem in selection.problems():
+        raise Refused(problem.message, step=problem.step)
+    if selection.segment_count() != segments:
+        raise Refused(
+            _("A segment was deleted since you looked. Look at the activation again."), step="segments"
+        )
+    if len(selection.attributes()) != attributes:
+        raise Refused(
+            _("A field was deleted since you looked. Look at the activation again."), step="attributes"
+        )
+
+
+def _add_segments(dataflow: Dataflow, segment_ids: Sequence[str]) -> int:
+    rows = [DraftSegment(dataflow=dataflow, segment_id=segment_id) for segment_id in segment_ids]
+    return len(DraftSegment.objects.bulk_create(rows, batch_size=5000))
+
+
+def _segments_live(dataflow: Dataflow) -> list[str]:
+    """Map what the draft has; the ids that are new."""
+    drafted = DraftSegment.objects.filter(dataflow=dataflow).values("segment")
+    mapped = MappedSegment.objects.filter(dataflow=dataflow)
+    mapped.exclude(segment__in=drafted).delete()
+    added = list(
+        DraftSegment.objects.filter(dataflow=dataflow)
+        .exclude(segment__in=mapped.values("segment"))
+        .order_by("pk")
+        .values_list("segment_id", flat=True)
+    )
+    rows = [MappedSegment(dataflow=dataflow, segment_id=segment_id) for segment_id in added]
+    MappedSegment.objects.bulk_create(rows, batch_size=5000)
+    return added
+
+
+def _attributes_live(dataflow: Dataflow) -> None:
+    before = {row.field_id: row for row in MappedAttribute.objects.filter(dataflow=dataflow)}
+    added, changed = [], []
+    for draft in DraftAttribute.objects.filter(dataflow=dataflow):
+        row = before.pop(draft.field_id, None)
+        if row is None:
+            row = MappedAttribute(dataflow=dataflow, field_id=draft.field_id)
+            added.append(row)
+        elif (row.mandatory, row.position) == (draft.mandatory, draft.position):
+            continue
+        else:
+            changed.append(row)
+        row.mandatory, row.position = draft.mandatory, draft.position
+    MappedAttribute.objects.filter(dataflow=dataflow, field__in=before).delete()
+    MappedAttribute.objects.bulk_create(added)
+    MappedAttribute.objects.bulk_update(changed, ["mandatory", "position"])
+
+
+def _drop_draft(dataflow: Dataflow, by: AbstractBaseUser, *fields: str) -> None:
+    DraftSegment.objects.filter(dataflow=dataflow).delete()
+    DraftAttribute.objects.filter(dataflow=dataflow).delete()
+    dataflow.draft_at = None
+    _next_version(dataflow, by, "draft_at", *fields)
+
+
+def _next_version(dataflow: Dataflow, by: AbstractBaseUser, *fields: str) -> None:
+    if dataflow.updated_by_id != by.pk:
+        dataflow.edited_from = dataflow.version
+        dataflow.updated_by_id = by.pk
+    dataflow.version += 1
+    dataflow.save(update_fields=["version", "edited_from", "updated_by", "updated_at", *fields])

@@ -1,0 +1,602 @@
+"""The activation wizard (segments, attributes, review, finish), enable and disable, and monitoring."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
+
+from django.contrib import messages
+from django.contrib.auth.models import AbstractBaseUser
+from django.core.paginator import Page
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.shortcuts import get_object_or_404, redirect, render
+from django.urls import reverse
+from django.utils.formats import number_format
+from django.utils.translation import gettext, ngettext
+from django.utils.translation import gettext_lazy as _
+from django.views.decorators.cache import never_cache
+from django.views.decorators.http import require_http_methods, require_POST, require_safe
+from django_htmx.http import HttpResponseClientRedirect, push_url, trigger_client_event
+
+from activation import preview, selectors, services
+from activation.forms import AttributesPost, SegmentQuery, SegmentsPost, number_of, version_of
+from activation.models import DataflowRun
+from activation.selectors import ChosenAttribute, Selection
+from destinations.models import Destination
+from profiles.access import requires
+from profiles.models import Profile, SchemaField, Segment
+
+WIZARD = (
+    "destinations.manage_destinations",
+    "activation.activate_destinations",
+    "profiles.view_profile",
+    "profiles.view_segment",
+)
+CHOSEN_SHOWN = 10  # of the chosen segments, beside the table; the table itself can show them all
+RUN_VARIANTS = {
+    DataflowRun.Status.PROCESSING: "processing",
+    DataflowRun.Status.COMPLETED: "positive",
+    DataflowRun.Status.FAILED: "negative",
+}
+STEPS = ("segments", "attributes", "review")
+SEGMENT_HEADS = (
+    ("name", _("Name"), False),
+    ("members", _("Members"), True),
+    ("evaluated", _("Last evaluated"), False),
+)
+
+
+# -- Select segments -----------------------------------------------------------------------------------------------
+
+
+@never_cache
+@requires(*WIZARD)
+@require_http_methods(["GET", "HEAD", "POST"])
+def segments(request: HttpRequest, destination_id: uuid.UUID) -> HttpResponse:
+    destination = _destination(destination_id)
+    if request.method == "POST":
+        return _save_segments(request, destination)
+    return _segments_page(request, Selection.of(destination), SegmentQuery.read(request.GET))
+
+
+def _save_segments(request: HttpRequest, destination: Destination) -> HttpResponse:
+    """1. Save the ticks of the page, whatever was pressed. 2. Do what was pressed. 3. Say what is wrong, or go on."""
+    post = SegmentsPost.read(request.POST)
+    draft = {"destination": destination, "version": post.version, "by": _person(request)}
+    problem: services.Refused | None = None
+    try:
+        gone = services.save_segments(**draft, shown=post.shown, ticked=post.ticked)
+        if gone:
+            problem = services.Refused(_gone(gone, post.names))
+        if post.action == "all":
+            services.add_found_segments(**draft, search=post.query.q)
+        elif post.action == "none":
+            services.clear_segments(**draft)
+    except services.Refused as error:
+        problem = error
+
+    selection = Selection.of(destination)
+    if post.action == "keep" and request.htmx:
+        return render(
+            request, "activation/_chosen.html", _chosen(selection) | _problem(problem) | {"swap": True}
+        )
+    if isinstance(problem, services.EditedByOther):
+        return _segments_page(request, selection, post.query, problem, post)
+    if post.action == "next" and problem is None:
+        missing = next((p for p in selection.problems() if p.step == "segments"), None)
+        if missing is None:
+            return redirect("activation:attributes", destination.pk)
+        problem = services.Refused(missing.message)
+    if problem is not None:
+        return _segments_page(request, selection, post.query, problem)
+    if post.action == "save":
+        return _saved(request, selection)
+    if request.htmx:
+        return push_url(_segments_page(request, selection, post.query), _segments_url(selection, post.query))
+    return redirect(_segments_url(selection, post.query))
+
+
+def _gone(segment_ids: Sequence[str], names: Mapping[str, str]) -> str:
+    listed = ", ".join(f"“{names.get(segment_id, segment_id)}”" for segment_id in segment_ids[:5])
+    return ngettext(
+        "%(names)s was deleted meanwhile and can't be activated.",
+        "%(count)s segments were deleted meanwhile and can't be activated: %(names)s.",
+        len(segment_ids),
+    ) % {"names": listed, "count": len(segment_ids)}
+
+
+def _segments_url(selection: Selection, query: SegmentQuery) -> str:
+    return reverse("activation:segments", args=[selection.destination.pk]) + f"?{query.urlencode()}"
+
+
+def _segments_page(
+    request: HttpRequest,
+    selection: Selection,
+    query: SegmentQuery,
+    problem: services.Refused | None = None,
+    unsaved: SegmentsPost | None = None,
+) -> HttpResponse:
+    """The step. ``unsaved``: what was refused because of somebody else's edit, and is shown as it was sent."""
+    found = selectors.found_segments(query.q)
+    if query.chosen:
+        found = found & selection.segments()
+    page = selectors.segment_page(found, query.sort, query.page)
+    query = query.on_page(page.number)
+    shown = [segment.pk for segment in page]
+    ticked: Collection[str] = selectors.chosen_among(selection.dataflow, shown)
+    if unsaved is not None:
+        ticked = (set(ticked) - set(unsaved.shown)) | (unsaved.ticked & set(shown))
+    context = _wizard(selection, "segments") | _chosen(selection) | _problem(problem)
+    context |= {
+        "query": query,
+        "page": page,
+        "ticked": ticked,
+        "there_are_segments": bool(page.paginator.count or query.q or query.chosen),
+        "heads": [
+            {
+                "key": key,
+                "label": label,
+                "numeric": numeric,
+                "go": query.sorted_by(key).urlencode(),
+                "direction": {key: "ascending", f"-{key}": "descending"}.get(query.sort, ""),
+            }
+            for key, label, numeric in SEGMENT_HEADS
+        ],
+        "all_go": query.only_chosen(False).urlencode(),
+        "chosen_go": query.only_chosen(True).urlencode(),
+        "links": _page_links(page, query),
+    }
+    if unsaved is not None:
+        context["version"] = unsaved.version
+    return render(request, "activation/segments.html", context, status=422 if problem else 200)
+
+
+def _page_links(page: Page[Any], query: SegmentQuery) -> list[dict[str, Any]]:
+    entries = page.paginator.get_elided_page_range(page.number, on_each_side=1, on_ends=1)
+    return [
+        {"number": entry, "go": query.on_page(entry).urlencode() if isinstance(entry, int) else ""}
+        for entry in entries
+    ]
+
+
+def _chosen(selection: Selection) -> dict[str, Any]:
+    count = selection.segment_count()
+    return {
+        "chosen_count": count,
+        "chosen": list(selection.segments().order_by("name", "pk")[:CHOSEN_SHOWN]) if count else [],
+        "chosen_more": max(0, count - CHOSEN_SHOWN),
+        "destination": selection.destination,
+        "version": selection.version,
+    }
+
+
+# -- Select attributes ---------------------------------------------------------------------------------------------
+
+
+@never_cache
+@requires(*WIZARD)
+@require_http_methods(["GET", "HEAD", "POST"])
+def attributes(request: HttpRequest, destination_id: uuid.UUID) -> HttpResponse:
+    destination = _destination(destination_id)
+    if request.method == "POST":
+        return _save_attributes(request, destination)
+    selection = Selection.of(destination)
+    return _unfinished(request, selection, "attributes") or _attributes_page(request, selection)
+
+
+def _save_attributes(request: HttpRequest, destination: Destination) -> HttpResponse:
+    post = AttributesPost.read(request.POST)
+    before = Selection.of(destination)
+    was = {a.field.path for a in before.attributes()}
+    try:
+        services.save_attributes(
+            destination=destination, version=post.version, by=_person(request), choices=post.choices
+        )
+    except services.Refused as error:
+        return _attributes_page(request, before, error, post)
+
+    selection = Selection.of(destination)
+    if post.action == "next":
+        missing = next((p for p in selection.problems() if p.step == "attributes"), None)
+        if missing is not None:
+            return _attributes_page(request, selection, services.Refused(missing.message))
+        return redirect("activation:review", destination.pk)
+    if post.action == "save":
+        return _saved(request, selection)
+    if request.htmx:
+        response = _attributes_page(request, selection)
+        if post.added:
+            new = len({path for path in post.added if path not in was})
+            text = ngettext("%(n)s field was added.", "%(n)s fields were added.", new) % {"n": new}
+            toast = (
+                {"text": text, "variant": "success"}
+                if new
+                else {"text": gettext("It is in the list already."), "variant": "info"}
+            )
+            trigger_client_event(response, "toast", toast)
+        return trigger_client_event(response, "draft-saved", {}, after="settle")
+    url = reverse("activation:attributes", args=[destination.pk])
+    return redirect(f"{url}?add=1" if post.action in ("tree", "add", "paste") else url)
+
+
+def _attributes_page(
+    request: HttpRequest,
+    selection: Selection,
+    problem: services.Refused | None = None,
+    unsaved: AttributesPost | None = None,
+) -> HttpResponse:
+    rows = selection.attributes()
+    if unsaved is not None:
+        rows = _as_sent(unsaved)
+    chosen = {row.field.path for row in rows}
+    context = _wizard(selection, "attributes") | _problem(problem)
+    context |= {
+        "rows": rows,
+        "tree": [] if request.htmx else selectors.schema_tree(chosen),
+        "show_tree": request.GET.get("add") == "1" or bool(unsaved and unsaved.action == "paste"),
+        "pasted": unsaved.pasted if unsaved else "",
+        "most": services.MAX_ATTRIBUTES,
+        "recommended": selectors.RECOMMENDED,
+        "partition": selectors.partition_attribute(selection.destination),
+    }
+    if unsaved is not None:
+        context["version"] = unsaved.version
+    return render(request, "activation/attributes.html", context, status=422 if problem else 200)
+
+
+def _as_sent(post: AttributesPost) -> list[ChosenAttribute]:
+    """The rows of a refused save, without those that only the refusal is about: what was just added, and what is not
+    in the schema.
+    """
+    just_added = set(post.added)
+    choices = [choice for choice in post.choices if choice.path not in just_added][: services.MAX_ATTRIBUTES]
+    fields = {f.path: f for f in SchemaField.objects.filter(path__in=[choice.path for choice in choices])}
+    return [ChosenAttribute(fields[c.path], c.mandatory) for c in choices if c.path in fields]
+
+
+@never_cache
+@requires(*WIZARD)
+@require_safe
+def sample(request: HttpRequest, destination_id: uuid.UUID) -> HttpResponse:
+    """The record of a real member, as the draft would have it exported."""
+    selection = Selection.of(_destination(destination_id))
+    context = {
+        "destination": selection.destination,
+        "selection": selection,
+        "sample": preview.sample(selection, number_of(request.GET, "place", 10_000)),
+    }
+    return _part(request, "activation/_sample.html", context, title=gettext("Sample record"))
+
+
+# -- Review and Finish ---------------------------------------------------------------------------------------------
+
+
+@never_cache
+@requires(*WIZARD)
+@require_safe
+def review(request: HttpRequest, destination_id: uuid.UUID) -> HttpResponse:
+    selection = Selection.of(_destination(destination_id))
+    return _unfinished(request, selection, "review") or _review_page(request, selection)
+
+
+def _review_page(
+    request: HttpRequest, selection: Selection, problem: services.Refused | None = None
+) -> HttpResponse:
+    destination = selection.destination
+    new_attributes, removed_attributes, changed_attributes = selection.attribute_changes()
+    page = selectors.segment_page(selection.segments(), "name", request.GET.get("page"))
+    added = list(selection.added_segments().values_list("pk", flat=True)) if selection.is_live else []
+    context = _wizard(selection, "review") | _problem(problem)
+    context |= {
+        "marketing_actions": list(destination.marketing_actions.all()),
+        "partition_key": _partition_key(destination),
+        "page": page,
+        "segment_count": selection.segment_count(),
+        "rows": selection.attributes(),
+        "backfill": selectors.members(selection.added_segments()).count() if selection.is_draft else 0,
+        "added": set(added),
+        "added_count": len(added),
+        "removed_segments": list(selection.removed_segments().order_by("name")),
+        "new_attributes": new_attributes,
+        "removed_attributes": removed_attributes,
+        "changed_attributes": changed_attributes,
+    }
+    return render(request, "activation/review.html", context, status=422 if problem else 200)
+
+
+def _partition_key(destination: Destination) -> str:
+    kind, _colon, value = destination.partition_key.partition(":")
+    if kind == "identity":
+        return gettext("Identity %(namespace)s, else the profile id") % {"namespace": value}
+    if kind == "attribute":
+        return gettext("Attribute %(path)s") % {"path": value}
+    return gettext("Profile id")
+
+
+@never_cache
+@requires(*WIZARD)
+@require_safe
+def estimate(request: HttpRequest, destination_id: uuid.UUID) -> HttpResponse:
+    """What the backfill means for the stream. Asks the other side, so it is a part of its own: it may take 10 s."""
+    selection = Selection.of(_destination(destination_id))
+    context = {"destination": selection.destination, "estimate": preview.estimate(selection)}
+    return _part(request, "activation/_estimate.html", context, title=gettext("What it means for the stream"))
+
+
+@never_cache
+@requires(*WIZARD)
+@require_POST
+def finish(request: HttpRequest, destination_id: uuid.UUID) -> HttpResponse:
+    destination = _destination(destination_id)
+    if request.POST.get("action") == "save":
+        return _saved(request, Selection.of(destination))
+    try:
+        finished = services.finish(
+            destination=destination,
+            version=version_of(request.POST),
+            by=_person(request),
+            segments=number_of(request.POST, "segments"),
+            attributes=number_of(request.POST, "attributes"),
+        )
+    except services.NothingToFinish as error:
+        messages.info(request, error.message)
+        return redirect(destination)
+    except services.EditedByOther as error:
+        return _review_page(request, Selection.of(destination), error)
+    except services.Refused as error:
+        messages.error(request, error.message)
+        return redirect(f"activation:{error.step or 'review'}", destination.pk)
+    _say_what_happens(request, finished)
+    return redirect(destination)
+
+
+def _say_what_happens(request: HttpRequest, finished: services.Finished) -> None:
+    count = {"count": number_format(finished.queued, force_grouping=True)}
+    if not finished.queued:
+        # Nothing waits, so it does not matter whether the workers were told.
+        messages.success(request, _("The changes are live. From now on, changes of profiles are exported."))
+    elif finished.awake:
+        text = ngettext(
+            "Activated: %(count)s record is on its way.",
+            "Activated: %(count)s records are on their way.",
+            finished.queued,
+        )
+        messages.success(request, text % count)
+    else:
+        text = ngettext(
+            "Activated: %(count)s record is queued. The export starts when the workers are back.",
+            "Activated: %(count)s records are queued. The export starts when the workers are back.",
+            finished.queued,
+        )
+        messages.warning(request, text % count)
+
+
+@requires(*WIZARD)
+@require_POST
+def discard(request: HttpRequest, destination_id: uuid.UUID) -> HttpResponse:
+    destination = _destination(destination_id)
+    try:
+        services.discard(destination=destination, version=version_of(request.POST), by=_person(request))
+    except services.EditedByOther as error:
+        return _review_page(request, Selection.of(destination), error)
+    messages.success(request, _("The changes were discarded. What is live goes on as it was."))
+    return redirect(destination)
+
+
+@requires("activation.activate_destinations")
+@require_POST
+def enable(request: HttpRequest, destination_id: uuid.UUID) -> HttpResponse:
+    destination = _destination(destination_id)
+    try:
+        awake = services.enable(destination=destination)
+    except services.Refused as error:
+        messages.error(request, error.message)
+        return _to_destination(request, destination)
+    if awake is None:
+        messages.info(request, _("It is enabled already."))
+    elif awake:
+        messages.success(request, _("Enabled: the export goes on."))
+    else:
+        messages.warning(request, _("Enabled: the export goes on when the workers are back."))
+    return _to_destination(request, destination)
+
+
+@requires("activation.activate_destinations")
+@require_POST
+def disable(request: HttpRequest, destination_id: uuid.UUID) -> HttpResponse:
+    destination = _destination(destination_id)
+    try:
+        stopped = services.disable(destination=destination)
+    except services.Refused as error:
+        messages.error(request, error.message)
+        return _to_destination(request, destination)
+    if stopped:
+        messages.success(request, _("Disabled: what changes from now on waits until it is enabled again."))
+    else:
+        messages.info(request, _("It is disabled already."))
+    return _to_destination(request, destination)
+
+
+# -- monitoring ----------------------------------------------------------------------------------------------------
+
+
+@never_cache
+@requires("activation.view_monitoring")
+@require_safe
+def runs(request: HttpRequest, destination_id: uuid.UUID) -> HttpResponse:
+    """The hourly runs, with live numbers: a part of the Destination page, and a page of its own."""
+    destination = _destination(destination_id)
+    dataflow = selectors.find_dataflow(destination)
+    lane = selectors.lane_of(dataflow)
+    page = selectors.run_page(dataflow, request.GET.get("page"))
+    for row in page:
+        row.processing_time = selectors.processing_time(row)
+        row.rate = selectors.activation_rate(row)
+        row.variant = RUN_VARIANTS[row.status]
+        row.problems = row.failed + row.excluded
+    context = {
+        "destination": destination,
+        "dataflow": dataflow,
+        "lane": lane,
+        "status": selectors.status_of(dataflow, lane, ran=page.paginator.count > 0),
+        "waiting": selectors.waiting(dataflow),
+        "page": page,
+        "here": request.get_full_path(),
+    } | _links(request, page)
+    return _part(request, "activation/_runs.html", context, title=destination.name, tabs=True)
+
+
+@never_cache
+@requires("activation.view_monitoring")
+@require_safe
+def run(request: HttpRequest, run_id: uuid.UUID) -> HttpResponse:
+    found = get_object_or_404(DataflowRun.objects.select_related("dataflow__destination__account"), pk=run_id)
+    found.variant = RUN_VARIANTS[found.status]
+    context = {
+        "run": found,
+        "destination": found.dataflow.destination,
+        "processing_time": selectors.processing_time(found),
+        "rate": selectors.activation_rate(found),
+        "groups": selectors.failure_groups(found),
+        "latency": found.waited_seconds / found.activated if found.activated else None,
+    }
+    return render(request, "activation/run.html", context)
+
+
+@never_cache
+@requires("destinations.view_destination")
+@require_safe
+def activation_data(request: HttpRequest, destination_id: uuid.UUID) -> HttpResponse:
+    """What is live: mapped segments and attributes."""
+    destination = _destination(destination_id)
+    dataflow = selectors.find_dataflow(destination)
+    page = selectors.mapped_segment_page(dataflow, request.GET.get("page"))
+    attribute_page = selectors.mapped_attribute_page(dataflow, request.GET.get("attributes"))
+    context = {
+        "destination": destination,
+        "dataflow": dataflow,
+        "page": page,
+        "attribute_page": attribute_page,
+        "segment_links": _links(request, page),
+        "attribute_links": _links(request, attribute_page, "attributes"),
+    }
+    return _part(request, "activation/_activation_data.html", context, title=destination.name, tabs=True)
+
+
+@never_cache
+@requires("profiles.view_profile", "destinations.view_destination")
+@require_safe
+def profile_exports(request: HttpRequest, profile_id: uuid.UUID) -> HttpResponse:
+    """Which dataflows exported a profile last: a part of the profile's page."""
+    profile = get_object_or_404(Profile.objects.only("pk"), pk=profile_id)
+    context = {"profile": profile, "exports": selectors.profile_exports(profile.pk)}
+    return _part(
+        request, "activation/_profile_exports.html", context, title=gettext("Exports of the profile")
+    )
+
+
+@never_cache
+@requires("profiles.view_segment", "destinations.view_destination")
+@require_safe
+def segment_activations(request: HttpRequest, segment_id: str) -> HttpResponse:
+    """Where a segment is activated: a part of the segment's page."""
+    segment = get_object_or_404(Segment, pk=segment_id)
+    rows = selectors.segment_activations(segment.pk)
+    context = {
+        "segment": segment,
+        "rows": [
+            {
+                "mapping": row,
+                "destination": row.dataflow.destination,
+                "status": selectors.status_of(row.dataflow, selectors.lane_of(row.dataflow), ran=True),
+            }
+            for row in rows
+        ],
+    }
+    return _part(request, "activation/_segment_activations.html", context, title=segment.name)
+
+
+# -- what several views need ---------------------------------------------------------------------------------------
+
+
+def _destination(destination_id: uuid.UUID) -> Destination:
+    return get_object_or_404(Destination.objects.select_related("account"), pk=destination_id)
+
+
+def _person(request: HttpRequest) -> AbstractBaseUser:
+    user = request.user
+    assert isinstance(user, AbstractBaseUser)  # `requires` lets nobody else through
+    return user
+
+
+def _wizard(selection: Selection, step: str) -> dict[str, Any]:
+    """What the frame of a step needs."""
+    destination = selection.destination
+    urls = {key: reverse(f"activation:{key}", args=[destination.pk]) for key in STEPS}
+    place = STEPS.index(step)
+    edit_url = reverse("destinations:edit", args=[destination.pk])
+    return {
+        "destination": destination,
+        "selection": selection,
+        "version": selection.version,
+        "cancel_url": destination.get_absolute_url(),
+        "back_url": urls[STEPS[place - 1]] if place else "" if selection.is_live else edit_url,
+        "step_links": {key: urls[key] for key in STEPS[:place]}
+        | ({} if selection.is_live else {"setup": edit_url}),
+        # Who edits what is live has long passed the first two steps.
+        "only_steps": " ".join(STEPS) if selection.is_live else "",
+    }
+
+
+def _problem(problem: services.Refused | None) -> dict[str, Any]:
+    return {"problem": problem, "edited": problem if isinstance(problem, services.EditedByOther) else None}
+
+
+def _unfinished(request: HttpRequest, selection: Selection, step: str) -> HttpResponse | None:
+    """A redirect to the first step that lacks something, for who comes to a later one."""
+    for problem in selection.problems():
+        if STEPS.index(problem.step) < STEPS.index(step):
+            messages.error(request, problem.message)
+            return redirect(f"activation:{problem.step}", selection.destination.pk)
+    return None
+
+
+def _saved(request: HttpRequest, selection: Selection) -> HttpResponse:
+    if selection.is_draft:
+        messages.success(request, _("Saved as a draft: nothing is exported by it until you finish."))
+    return redirect(selection.destination)
+
+
+def _to_destination(request: HttpRequest, destination: Destination) -> HttpResponse:
+    url = destination.get_absolute_url()
+    return HttpResponseClientRedirect(url) if request.htmx else HttpResponseRedirect(url)
+
+
+def _part(
+    request: HttpRequest, template: str, context: dict[str, Any], *, title: str, tabs: bool = False
+) -> HttpResponse:
+    """A part for HTMX; a whole page around it for everybody else."""
+    if request.htmx and not request.htmx.boosted:
+        return render(request, template, context)
+    return render(
+        request, "activation/part.html", context | {"part": template, "title": title, "show_tabs": tabs}
+    )
+
+
+def _links(request: HttpRequest, page: Page[Any], name: str = "page") -> dict[str, Any]:
+    """Addresses for the pagination of a part: whole ones, as it may stand in another page."""
+
+    def url(number: int) -> str:
+        query = request.GET.copy()
+        query[name] = str(number)
+        return f"{request.path}?{query.urlencode()}"
+
+    entries = page.paginator.get_elided_page_range(page.number, on_each_side=1, on_ends=1)
+    return {
+        "links": [
+            {"number": entry, "url": url(entry) if isinstance(entry, int) else ""} for entry in entries
+        ],
+        "previous_url": url(page.number - 1) if page.has_previous() else "",
+        "next_url": url(page.number + 1) if page.has_next() else "",
+    }
