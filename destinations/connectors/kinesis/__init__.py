@@ -5,8 +5,9 @@
 writes · ``reader`` reads back · ``local`` a Kinesis of our own.
 """
 
+from ..base import Connector
 from .destination_type import KinesisConnector, spec
 
-connector = KinesisConnector()
+connector: Connector = KinesisConnector()
 
 __all__ = ["connector", "spec"]

@@ -23,8 +23,7 @@ def rows(checks: list[Check]) -> list[tuple[str, str, str]]:
     return [(str(check.name), check.status.value, str(check.detail)) for check in checks]
 
 
-# --- The catalog
-# ---------------------------------------------------------------------------------------------------
+# --- The catalog ---------------------------------------------------------------------------------------
 
 
 def test_kinesis_can_be_set_up_and_the_others_can_not_yet() -> None:
@@ -70,8 +69,7 @@ def test_the_policy_allows_what_is_needed_and_no_more(region: str, stream: str, 
     assert "*" not in json.dumps([statement["Action"] for statement in policy["Statement"]])
 
 
-# --- Connect to destination, against a stand-in
-# ---------------------------------------------------------------------
+# --- Connect to destination, against a stand-in --------------------------------------------------------
 
 
 def test_good_credentials_pass_and_writing_is_left_to_the_first_export(local_kinesis: RunningKinesis) -> None:
@@ -117,8 +115,7 @@ def test_nothing_answering_is_a_row_and_not_an_exception(local_kinesis: RunningK
     assert kinesis.check(Connection({}, {"region": "us-east-1"}))[0].status == CheckStatus.FAILED
 
 
-# --- Connect to destination, against AWS
-# ---------------------------------------------------------------------------
+# --- Connect to destination, against AWS ---------------------------------------------------------------
 
 AWS = Connection(
     {"access_key_id": "AKIAIOSFODNN7EXAMPLE", "secret_access_key": "never shown"}, {"region": "us-east-1"}
@@ -225,8 +222,7 @@ def test_a_chosen_stream_that_may_be_written_to_but_not_described_is_fine(aws: S
     assert kinesis.describe_target(AWS, {"stream": "first"}) == Target("first")
 
 
-# --- Streams
-# -------------------------------------------------------------------------------------------------------
+# --- Streams -------------------------------------------------------------------------------------------
 
 
 def test_streams_are_listed_with_what_the_account_may_know(local_kinesis: RunningKinesis) -> None:

@@ -45,8 +45,7 @@ def errors(form: Any) -> dict[str, list[str]]:
     return {name: [str(error) for error in found] for name, found in form.errors.items()}
 
 
-# --- The account
-# ---------------------------------------------------------------------------------------------------
+# --- The account ---------------------------------------------------------------------------------------
 
 
 def test_an_account_is_credentials_and_settings() -> None:
@@ -114,8 +113,7 @@ def test_no_endpoint_is_asked_for_where_none_is_allowed(settings: Settings) -> N
     assert form.connection().settings == {"region": "us-east-1"}
 
 
-# --- Secrets
-# -------------------------------------------------------------------------------------------------------
+# --- Secrets -------------------------------------------------------------------------------------------
 
 
 def test_secrets_are_never_in_the_page() -> None:
@@ -195,8 +193,7 @@ def test_when_the_stored_credentials_are_lost_they_are_asked_for() -> None:
     assert set(form.errors) == {"access_key_id", "secret_access_key"}
 
 
-# --- Regions
-# -------------------------------------------------------------------------------------------------------
+# --- Regions -------------------------------------------------------------------------------------------
 
 
 def test_every_region_of_every_partition_can_be_chosen() -> None:
@@ -212,8 +209,7 @@ def test_every_region_of_every_partition_can_be_chosen() -> None:
     assert "cn-north-1" in dict(groups["AWS China"])
 
 
-# --- The stream
-# ----------------------------------------------------------------------------------------------------
+# --- The stream ----------------------------------------------------------------------------------------
 
 TARGETS = [
     Target("profile-exports", status="ACTIVE"),

@@ -45,8 +45,7 @@ def put(kinesis: LocalKinesis, records: list[dict[str, str]], stream: str = STRE
     return rows
 
 
-# --- moto judges: the same calls have the same outcome
-# ------------------------------------------------------------
+# --- moto judges: the same calls have the same outcome -------------------------------------------------
 
 
 @pytest.fixture(scope="module")
@@ -218,8 +217,55 @@ def test_lists_of_streams_come_in_pages(local_kinesis: RunningKinesis) -> None:
     assert client.list_streams(ExclusiveStartStreamName="stream-228")["StreamNames"] == ["stream-229"]
 
 
-# --- Signatures
-# ---------------------------------------------------------------------------------------------------
+def test_shards_come_in_pages_too(local_kinesis: RunningKinesis) -> None:
+    local_kinesis.create_stream("wide", 25)
+    client = local_kinesis.client()
+    ids = [f"shardId-{i:012}" for i in range(25)]
+
+    pages = [client.list_shards(StreamName="wide", MaxResults=10)]
+    while "NextToken" in pages[-1]:
+        pages.append(client.list_shards(NextToken=pages[-1]["NextToken"], MaxResults=10))
+
+    assert [shard["ShardId"] for page in pages for shard in page["Shards"]] == ids
+    assert [len(page["Shards"]) for page in pages] == [10, 10, 5]
+    described = client.describe_stream(StreamName="wide", Limit=5, ExclusiveStartShardId=ids[17])[
+        "StreamDescription"
+    ]
+    assert [shard["ShardId"] for shard in described["Shards"]] == ids[18:23]
+    assert described["HasMoreShards"]
+
+
+def test_a_made_up_token_is_refused(local_kinesis: RunningKinesis) -> None:
+    client = local_kinesis.client()
+    with pytest.raises(ClientError, match="InvalidArgumentException"):
+        client.list_shards(StreamName=STREAM, NextToken="made up")
+    with pytest.raises(ClientError, match="ExpiredNextTokenException"):
+        client.list_streams(NextToken="made up")
+    with pytest.raises(ClientError, match="InvalidArgumentException"):
+        client.get_records(ShardIterator="made up")
+
+
+def test_a_stream_may_be_named_by_its_arn(local_kinesis: RunningKinesis) -> None:
+    client = local_kinesis.client()
+    arn = client.describe_stream_summary(StreamName=STREAM)["StreamDescriptionSummary"]["StreamARN"]
+    client.put_record(StreamARN=arn, Data=b"{}", PartitionKey="p")
+    assert len(local_kinesis.records()) == 1
+    with pytest.raises(ClientError, match="ResourceNotFoundException"):
+        client.put_record(StreamARN=arn.replace("us-east-1", "eu-west-1"), Data=b"{}", PartitionKey="p")
+
+
+def test_an_iterator_does_not_outlive_its_stream(local_kinesis: RunningKinesis) -> None:
+    client = local_kinesis.client()
+    iterator = client.get_shard_iterator(
+        StreamName=STREAM, ShardId="shardId-000000000000", ShardIteratorType="TRIM_HORIZON"
+    )["ShardIterator"]
+    client.delete_stream(StreamName=STREAM)
+    client.create_stream(StreamName=STREAM, ShardCount=1)
+    with pytest.raises(ClientError, match="ResourceNotFoundException"):
+        client.get_records(ShardIterator=iterator)
+
+
+# --- Signatures ----------------------------------------------------------------------------------------
 
 
 def refused(local_kinesis: RunningKinesis, **changes: Any) -> tuple[str, str]:
@@ -317,8 +363,7 @@ def test_a_key_is_not_in_the_representation_of_the_server(local_kinesis: Running
     assert KEYS.secret_access_key not in repr(local_kinesis.keys)
 
 
-# --- Limits
-# -------------------------------------------------------------------------------------------------------
+# --- Limits --------------------------------------------------------------------------------------------
 
 
 def test_a_shard_takes_a_thousand_records_a_second_and_fails_the_others(
@@ -480,8 +525,7 @@ def test_an_operation_that_it_does_not_have_is_said(local_kinesis: RunningKinesi
         local_kinesis.client().describe_limits()
 
 
-# --- The command
-# ---------------------------------------------------------------------------------------------------
+# --- The command ---------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.0.1", "example.com"])

@@ -162,8 +162,7 @@ class LocalKinesis:
         except (KeyError, TypeError, AttributeError, ValueError):
             raise ApiError("SerializationException", "A member is missing or of the wrong type.") from None
 
-    # --- Without HTTP, for commands and tests
-    # ---------------------------------------------------------------------
+    # --- Without HTTP, for commands and tests ----------------------------------------------------------
 
     def create_stream(
         self, name: str, shards: int = 1, *, mode: str = "PROVISIONED", max_record_kib: int = 1024
@@ -211,8 +210,7 @@ class LocalKinesis:
             stream = self._stream({"StreamName": name})
             return sorted(r for shard in stream.shards for r in shard.records[shard.first :])
 
-    # --- Operations
-    # -----------------------------------------------------------------------------------------------
+    # --- Operations ------------------------------------------------------------------------------------
 
     def _stream(self, params: Params, *, usable: bool = False) -> Stream:
         name = params.get("StreamName")
