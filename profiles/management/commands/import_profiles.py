@@ -1,0 +1,199 @@
+"""`manage.py import_profiles FILE`: profiles from NDJSON, one XDM profile a line (see profiles/xdm.py).
+
+The file may be gzipped (told by its first bytes, not its name); ``-`` is standard input. Fields that the schema does
+not know go in, too: the schema says what can be mapped, not what may be stored. A line that can't go in is written to
+the rejects, one JSON object ``{"line": number, "reason": …, "text": …}`` each, and the rest goes in. Values that are
+stored already are not written again: running it twice changes nothing and exports nothing.
+
+Exit code 0 if something went in or was there, or nothing was to do; 1 if every line was rejected or the file can't be
+read.
+"""
+
+from __future__ import annotations
+
+import gzip
+import io
+import json
+import os
+import sys
+import zlib
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any, BinaryIO, TextIO, cast
+
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+from rich.console import Console
+from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeElapsedColumn
+
+from profiles import xdm
+from profiles.ingest import MAX_BYTES, Fragment, Refused, Result, ingest
+
+BATCH = 500
+BATCH_BYTES = 8 * MAX_BYTES  # large profiles come in smaller batches
+MAX_LINE = 2 * MAX_BYTES  # attributes, identities and memberships together, in JSON with room for escapes
+KEPT_OF_LONG_LINE = 200  # bytes, in the rejects
+
+GZIP_MAGIC = b"\x1f\x8b"
+
+
+class Command(BaseCommand):
+    help = (
+        "Import profiles from NDJSON (plain or gzip, FILE or - for standard input), one XDM profile a line."
+    )
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("file", metavar="FILE", help="the file; - is standard input")
+        parser.add_argument(
+            "--rejected",
+            metavar="PATH",
+            help="where lines go that can't be imported; default FILE.rejected, import.rejected for standard input",
+        )
+
+    def handle(self, *, file: str, rejected: str | None, **options: Any) -> None:
+        rejects = _Rejects(Path(rejected or ("import.rejected" if file == "-" else f"{file}.rejected")))
+        counts: Counter[Result] = Counter()
+        with ExitStack() as stack:
+            try:
+                raw = sys.stdin.buffer if file == "-" else stack.enter_context(Path(file).open("rb"))
+            except OSError as error:
+                raise CommandError(f"{file}: {error.strerror}.") from error
+            source = _Counted(raw)
+            stack.enter_context(rejects)
+            progress = stack.enter_context(
+                Progress(
+                    TextColumn("{task.description}"),
+                    BarColumn(),
+                    DownloadColumn(),
+                    TimeElapsedColumn(),
+                    console=Console(stderr=True),
+                    # A log has no use for a bar.
+                    disable=not sys.stderr.isatty(),
+                )
+            )
+            size = Path(file).stat().st_size if Path(file).is_file() else None
+            task = progress.add_task("Importing", total=size)
+            try:
+                for batch in _batches(_lines(source), rejects):
+                    counts.update(_write(batch, rejects))
+                    progress.update(
+                        task, completed=source.count, description=f"{sum(counts.values()):,} profiles"
+                    )
+            except (OSError, EOFError, zlib.error) as error:
+                raise CommandError(
+                    f"{file} can't be read to its end: {error}. What came before is imported:"
+                    f" {_summary(counts, rejects)}"
+                ) from error
+            progress.update(task, completed=source.count)
+        self.stdout.write(_summary(counts, rejects))
+        if rejects.count:
+            self.stdout.write(f"Rejected lines and the reasons are in {rejects.path}.")
+            if not counts:
+                raise CommandError("Every line was rejected.")
+
+
+def _summary(counts: Counter[Result], rejects: _Rejects) -> str:
+    return (
+        f"{counts[Result.CREATED]} created, {counts[Result.UPDATED]} updated,"
+        f" {counts[Result.UNCHANGED]} unchanged, {rejects.count} rejected."
+    )
+
+
+class _Counted(io.RawIOBase):
+    """Counts the bytes that were read: of a gzipped file, those that have a total."""
+
+    def __init__(self, inner: BinaryIO) -> None:
+        self.inner, self.count = inner, 0
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        data = self.inner.read(len(buffer))
+        buffer[: len(data)] = data
+        self.count += len(data)
+        return len(data)
+
+
+class _Rejects:
+    """The file of what can't be imported. It is made when there is something to tell; an earlier one is replaced."""
+
+    def __init__(self, path: Path) -> None:
+        self.path, self.count = path, 0
+        self.file: TextIO | None = None
+
+    def __enter__(self) -> None:
+        # What an earlier run said is no longer so.
+        self.path.unlink(missing_ok=True)
+
+    def __exit__(self, *exception: object) -> None:
+        if self.file is not None:
+            self.file.close()
+
+    def add(self, number: int, reason: object, line: bytes) -> None:
+        self.count += 1
+        if self.file is None:
+            # Customers' data: for nobody else to read.
+            descriptor = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+            self.file = os.fdopen(descriptor, "w", encoding="utf-8")
+        text = line.rstrip(b"\r\n").decode("utf-8", errors="backslashreplace")
+        self.file.write(
+            json.dumps({"line": number, "reason": str(reason), "text": text}, ensure_ascii=False) + "\n"
+        )
+
+
+Line = tuple[int, bytes]
+Batch = list[tuple[Line, Fragment]]
+
+
+def _lines(source: _Counted) -> Iterator[Line]:
+    """Lines and their numbers, unzipped. Of one that is longer than MAX_LINE, the beginning: a byte too long."""
+    plain = io.BufferedReader(source, buffer_size=1 << 18)
+    zipped = plain.peek(2)[:2] == GZIP_MAGIC
+    stream = cast(BinaryIO, gzip.GzipFile(fileobj=plain)) if zipped else plain
+    number = 0
+    while line := stream.readline(MAX_LINE + 1):
+        number += 1
+        yield number, line
+        # The rest of a line that is too long: never in memory as a whole.
+        while len(line) > MAX_LINE and not line.endswith(b"\n"):
+            line = stream.readline(MAX_LINE + 1)
+            if len(line) <= MAX_LINE:
+                break
+
+
+def _batches(lines: Iterator[Line], rejects: _Rejects) -> Iterator[Batch]:
+    """Batches of what can be understood; empty lines are passed over."""
+    batch: Batch = []
+    size = 0
+    for number, line in lines:
+        if number == 1:
+            line = line.removeprefix(b"\xef\xbb\xbf")  # Windows editors begin UTF-8 with a mark
+        if not line.strip():
+            continue
+        if len(line) > MAX_LINE:
+            rejects.add(number, f"The line is longer than {MAX_LINE} bytes.", line[:KEPT_OF_LONG_LINE])
+            continue
+        try:
+            batch.append(((number, line), xdm.fragment(xdm.parse_json(line))))
+        except Refused as refused:
+            rejects.add(number, refused.reason, line)
+            continue
+        size += len(line)
+        if len(batch) >= BATCH or size >= BATCH_BYTES:
+            yield batch
+            batch, size = [], 0
+    if batch:
+        yield batch
+
+
+def _write(batch: Batch, rejects: _Rejects) -> Counter[Result]:
+    counts: Counter[Result] = Counter()
+    outcomes = ingest([fragment for _line, fragment in batch], skip_unchanged=True)
+    for ((number, line), _fragment), outcome in zip(batch, outcomes, strict=True):
+        if outcome.result == Result.REJECTED:
+            rejects.add(number, outcome.reason, line)
+        else:
+            counts[outcome.result] += 1
+    return counts
