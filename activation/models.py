@@ -243,6 +243,22 @@ class DataflowRun(models.Model):
         return self.started_at + self.WINDOW
 
     @property
+    def processing_time(self) -> timedelta:
+        """From the start to the last activity, in whole seconds."""
+        return timedelta(seconds=max(0, round((self.last_at - self.started_at).total_seconds())))
+
+    @property
+    def activation_rate(self) -> float | None:
+        """Activated out of received, in percent; None where nothing was received."""
+        received = self.activated + self.problems
+        return 100 * self.activated / received if received else None
+
+    @property
+    def problems(self) -> int:
+        """Profiles that were not exported."""
+        return self.excluded + self.failed
+
+    @property
     def status(self) -> Status:
         """Processing while its hour lasts; failed if the hour was used and nothing got through."""
         if self.ends_at > timezone.now():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import datetime
 from functools import cached_property
 from typing import Any
 
@@ -13,6 +13,7 @@ from django.core.paginator import Page, Paginator
 from django.db.models import Count, F, Max, OuterRef, Q, QuerySet, Subquery, Window
 from django.db.models.functions import Coalesce, RowNumber
 from django.utils.functional import Promise
+from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from activation.models import (
@@ -62,7 +63,7 @@ class Problem:
     """Why a step is not done, in the reader's language."""
 
     step: str
-    message: str | Promise
+    message: str
 
 
 # -- the wizard ----------------------------------------------------------------------------------------------------
@@ -166,12 +167,12 @@ class Selection:
         """What is missing, in the order of the steps."""
         found = []
         if not self.segment_count():
-            found.append(Problem("segments", _("Choose at least one segment.")))
+            found.append(Problem("segments", gettext("Choose at least one segment.")))
         if not self.attributes():
-            found.append(Problem("attributes", _("Choose at least one attribute.")))
+            found.append(Problem("attributes", gettext("Choose at least one attribute.")))
         partition = partition_attribute(self.destination)
         if self.attributes() and partition and partition not in {a.field.path for a in self.attributes()}:
-            message = _(
+            message = gettext(
                 "Records of this destination are distributed by “%(path)s”: add that attribute, or choose another "
                 "partition key where the destination is edited."
             )
@@ -213,7 +214,7 @@ def found_segments(search: str) -> QuerySet[Segment]:
     return everything.filter(Q(name__icontains=search) | Q(pk=search)) if search else everything
 
 
-def segment_page(segments: QuerySet[Segment], sort: str, number: object) -> Page[Segment]:
+def segment_page(segments: QuerySet[Segment], sort: str, number: int | str | None) -> Page[Segment]:
     """A page of ``segments``, each with ``members``: how many profiles are in it.
 
     Members are counted for the page's rows alone, but where they are what is sorted by.
@@ -234,7 +235,7 @@ def segment_page(segments: QuerySet[Segment], sort: str, number: object) -> Page
     if not sort.endswith("members"):
         members_of = member_counts([segment.pk for segment in page])
         for segment in page:
-            segment.members = members_of.get(segment.pk, 0)  # type: ignore[attr-defined]
+            segment.members = members_of.get(segment.pk, 0)
     return page
 
 
@@ -336,7 +337,7 @@ def lane_of(dataflow: Dataflow | None) -> Lane | None:
     return getattr(dataflow, "lane", None)
 
 
-def run_page(dataflow: Dataflow | None, number: object) -> Page[DataflowRun]:
+def run_page(dataflow: Dataflow | None, number: int | str | None) -> Page[DataflowRun]:
     """Runs, newest first, with ``retries``, ``received`` and all the rest that a row shows."""
     return _page(DataflowRun.objects.filter(dataflow=dataflow).order_by("-started_at"), number)
 
@@ -358,17 +359,6 @@ def waiting(dataflow: Dataflow | None) -> Waiting:
         rows.order_by("available_at", "id").values_list("created_at", flat=True).first() if count else None
     )
     return Waiting(count, oldest)
-
-
-def processing_time(run: DataflowRun) -> timedelta:
-    """From the window's start to its last activity."""
-    return max(run.last_at - run.started_at, timedelta())
-
-
-def activation_rate(run: DataflowRun) -> float | None:
-    """Activated out of received, in percent; None where nothing was received."""
-    received = run.activated + run.excluded + run.failed
-    return 100 * run.activated / received if received else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -411,17 +401,17 @@ def failure_groups(run: DataflowRun) -> list[FailureGroup]:
     ]
 
 
-def mapped_segment_page(dataflow: Dataflow | None, number: object) -> Page[MappedSegment]:
+def mapped_segment_page(dataflow: Dataflow | None, number: int | str | None) -> Page[MappedSegment]:
     """Mapped segments by name, each with ``members``."""
     rows = MappedSegment.objects.filter(dataflow=dataflow).select_related("segment")
     page = _page(rows.order_by("segment__name", "pk"), number)
     counts = member_counts([row.segment_id for row in page])
     for row in page:
-        row.members = counts.get(row.segment_id, 0)  # type: ignore[attr-defined]
+        row.members = counts.get(row.segment_id, 0)
     return page
 
 
-def mapped_attribute_page(dataflow: Dataflow | None, number: object) -> Page[MappedAttribute]:
+def mapped_attribute_page(dataflow: Dataflow | None, number: int | str | None) -> Page[MappedAttribute]:
     rows = MappedAttribute.objects.filter(dataflow=dataflow).select_related("field")
     return _page(rows.order_by("position", "pk"), number)
 
@@ -469,7 +459,7 @@ def segment_activations(segment_id: str) -> list[MappedSegment]:
     )
 
 
-def _page(rows: QuerySet[Any], number: object, count: int | None = None) -> Page[Any]:
+def _page(rows: QuerySet[Any], number: int | str | None, count: int | None = None) -> Page[Any]:
     paginator = Paginator(rows, PAGE)
     if count is not None:
         paginator.__dict__["count"] = count  # known already: not asked again

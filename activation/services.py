@@ -38,7 +38,7 @@ class Refused(Exception):
 
     def __init__(self, message: str | Promise, step: str = "") -> None:
         super().__init__(message)
-        self.message = message
+        self.message = str(message)
         self.step = step
 
 

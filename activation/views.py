@@ -18,6 +18,7 @@ from django.utils.translation import gettext_lazy as _
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 from django_htmx.http import HttpResponseClientRedirect, push_url, trigger_client_event
+from django_htmx.middleware import HtmxDetails
 
 from activation import preview, selectors, services
 from activation.forms import AttributesPost, SegmentQuery, SegmentsPost, number_of, version_of
@@ -34,11 +35,6 @@ WIZARD = (
     "profiles.view_segment",
 )
 CHOSEN_SHOWN = 10  # of the chosen segments, beside the table; the table itself can show them all
-RUN_VARIANTS = {
-    DataflowRun.Status.PROCESSING: "processing",
-    DataflowRun.Status.COMPLETED: "positive",
-    DataflowRun.Status.FAILED: "negative",
-}
 STEPS = ("segments", "attributes", "review")
 SEGMENT_HEADS = (
     ("name", _("Name"), False),
@@ -63,21 +59,25 @@ def segments(request: HttpRequest, destination_id: uuid.UUID) -> HttpResponse:
 def _save_segments(request: HttpRequest, destination: Destination) -> HttpResponse:
     """1. Save the ticks of the page, whatever was pressed. 2. Do what was pressed. 3. Say what is wrong, or go on."""
     post = SegmentsPost.read(request.POST)
-    draft = {"destination": destination, "version": post.version, "by": _person(request)}
+    by = _person(request)
     problem: services.Refused | None = None
     try:
-        gone = services.save_segments(**draft, shown=post.shown, ticked=post.ticked)
+        gone = services.save_segments(
+            destination=destination, version=post.version, by=by, shown=post.shown, ticked=post.ticked
+        )
         if gone:
             problem = services.Refused(_gone(gone, post.names))
         if post.action == "all":
-            services.add_found_segments(**draft, search=post.query.q)
+            services.add_found_segments(
+                destination=destination, version=post.version, by=by, search=post.query.q
+            )
         elif post.action == "none":
-            services.clear_segments(**draft)
+            services.clear_segments(destination=destination, version=post.version, by=by)
     except services.Refused as error:
         problem = error
 
     selection = Selection.of(destination)
-    if post.action == "keep" and request.htmx:
+    if post.action == "keep" and _htmx(request):
         return render(
             request, "activation/_chosen.html", _chosen(selection) | _problem(problem) | {"swap": True}
         )
@@ -92,7 +92,7 @@ def _save_segments(request: HttpRequest, destination: Destination) -> HttpRespon
         return _segments_page(request, selection, post.query, problem)
     if post.action == "save":
         return _saved(request, selection)
-    if request.htmx:
+    if _htmx(request):
         return push_url(_segments_page(request, selection, post.query), _segments_url(selection, post.query))
     return redirect(_segments_url(selection, post.query))
 
@@ -204,7 +204,7 @@ def _save_attributes(request: HttpRequest, destination: Destination) -> HttpResp
         return redirect("activation:review", destination.pk)
     if post.action == "save":
         return _saved(request, selection)
-    if request.htmx:
+    if _htmx(request):
         response = _attributes_page(request, selection)
         if post.added:
             new = len({path for path in post.added if path not in was})
@@ -233,7 +233,7 @@ def _attributes_page(
     context = _wizard(selection, "attributes") | _problem(problem)
     context |= {
         "rows": rows,
-        "tree": [] if request.htmx else selectors.schema_tree(chosen),
+        "tree": [] if _htmx(request) else selectors.schema_tree(chosen),
         "show_tree": request.GET.get("add") == "1" or bool(unsaved and unsaved.action == "paste"),
         "pasted": unsaved.pasted if unsaved else "",
         "most": services.MAX_ATTRIBUTES,
@@ -430,11 +430,6 @@ def runs(request: HttpRequest, destination_id: uuid.UUID) -> HttpResponse:
     dataflow = selectors.find_dataflow(destination)
     lane = selectors.lane_of(dataflow)
     page = selectors.run_page(dataflow, request.GET.get("page"))
-    for row in page:
-        row.processing_time = selectors.processing_time(row)
-        row.rate = selectors.activation_rate(row)
-        row.variant = RUN_VARIANTS[row.status]
-        row.problems = row.failed + row.excluded
     context = {
         "destination": destination,
         "dataflow": dataflow,
@@ -452,12 +447,9 @@ def runs(request: HttpRequest, destination_id: uuid.UUID) -> HttpResponse:
 @require_safe
 def run(request: HttpRequest, run_id: uuid.UUID) -> HttpResponse:
     found = get_object_or_404(DataflowRun.objects.select_related("dataflow__destination__account"), pk=run_id)
-    found.variant = RUN_VARIANTS[found.status]
     context = {
         "run": found,
         "destination": found.dataflow.destination,
-        "processing_time": selectors.processing_time(found),
-        "rate": selectors.activation_rate(found),
         "groups": selectors.failure_groups(found),
         "latency": found.waited_seconds / found.activated if found.activated else None,
     }
@@ -524,6 +516,12 @@ def _destination(destination_id: uuid.UUID) -> Destination:
     return get_object_or_404(Destination.objects.select_related("account"), pk=destination_id)
 
 
+def _htmx(request: HttpRequest) -> bool:
+    """HTMX asks, for a part."""
+    details: HtmxDetails = request.htmx  # type: ignore[attr-defined]
+    return bool(details) and not details.boosted
+
+
 def _person(request: HttpRequest) -> AbstractBaseUser:
     user = request.user
     assert isinstance(user, AbstractBaseUser)  # `requires` lets nobody else through
@@ -570,14 +568,14 @@ def _saved(request: HttpRequest, selection: Selection) -> HttpResponse:
 
 def _to_destination(request: HttpRequest, destination: Destination) -> HttpResponse:
     url = destination.get_absolute_url()
-    return HttpResponseClientRedirect(url) if request.htmx else HttpResponseRedirect(url)
+    return HttpResponseClientRedirect(url) if _htmx(request) else HttpResponseRedirect(url)
 
 
 def _part(
     request: HttpRequest, template: str, context: dict[str, Any], *, title: str, tabs: bool = False
 ) -> HttpResponse:
     """A part for HTMX; a whole page around it for everybody else."""
-    if request.htmx and not request.htmx.boosted:
+    if _htmx(request):
         return render(request, template, context)
     return render(
         request, "activation/part.html", context | {"part": template, "title": title, "show_tabs": tabs}

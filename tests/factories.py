@@ -159,12 +159,12 @@ class DataflowFactory(DjangoModelFactory[Dataflow]):
     finished_at = factory.LazyFunction(timezone.now)
 
     @factory.post_generation
-    def segments(dataflow, create: bool, extracted: list[Segment] | None, **kwargs: Any) -> None:
+    def segments(dataflow: Any, create: bool, extracted: list[Segment] | None, **kwargs: Any) -> None:
         for segment in extracted or []:
             MappedSegment.objects.create(dataflow=dataflow, segment=segment)
 
     @factory.post_generation
-    def attributes(dataflow, create: bool, extracted: list[str] | None, **kwargs: Any) -> None:
+    def attributes(dataflow: Any, create: bool, extracted: list[str] | None, **kwargs: Any) -> None:
         for position, path in enumerate(extracted or []):
             schema_field = SchemaFieldFactory.create(path=path)
             MappedAttribute.objects.create(dataflow=dataflow, field=schema_field, position=position)
