@@ -219,14 +219,25 @@ def _check_identity(value: object) -> str:
     return value
 
 
-def _check_membership(segment_id: object, status: object, moment: object) -> None:
+def check_segment_id(segment_id: object) -> None:
+    """Refuse what can't be a segment's id. Any text can, but for control characters: no URL has them.
+
+    Raises:
+        Refused: with the reason.
+    """
     if not isinstance(segment_id, str) or not segment_id.strip():
         raise Refused(_("A segment membership has no segment id."))
     check_text(segment_id)
+    if any(char < " " for char in segment_id):
+        raise Refused(_("A segment id holds a control character."))
     if len(segment_id) > SEGMENT_ID_MAX_LENGTH:
         raise Refused(
             _("A segment id is longer than %(limit)s characters.") % {"limit": SEGMENT_ID_MAX_LENGTH}
         )
+
+
+def _check_membership(segment_id: object, status: object, moment: object) -> None:
+    check_segment_id(segment_id)
     if status not in SegmentMembership.Status.values:
         raise Refused(
             _("The status of a segment membership is none of: %(statuses)s.")

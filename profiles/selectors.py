@@ -236,6 +236,12 @@ def schema_fields(search: str = "") -> QuerySet[SchemaField]:
     return found
 
 
+def map_paths() -> frozenset[str]:
+    """Paths of the fields of type map: what is below them is data, not schema."""
+    paths = SchemaField.objects.filter(type=SchemaField.Type.MAP).order_by().values_list("path", flat=True)
+    return frozenset(paths)
+
+
 def schema_tree(fields: Iterable[SchemaField]) -> list[Node]:
     """Fields as a tree by the parts of their paths; a group is made where only something below it was given."""
     roots: list[Node] = []

@@ -13,11 +13,20 @@ from typing import Any
 
 from django.core.exceptions import ValidationError
 from django.db import transaction
-from django.db.models import Model, ProtectedError
+from django.db.models import PROTECT, Model, ProtectedError
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
-from profiles.ingest import Fragment, Outcome, Refused, Result, check_text, difference, ingest
+from profiles.ingest import (
+    Fragment,
+    Outcome,
+    Refused,
+    Result,
+    check_segment_id,
+    check_text,
+    difference,
+    ingest,
+)
 from profiles.models import Identity, Profile, SchemaField, Segment
 
 NAMED_IN_REASON = 5  # of what stands in the way of a deletion
@@ -61,11 +70,21 @@ def add_identity(profile_id: uuid.UUID, *, namespace: str, value: str) -> Outcom
     return write(Fragment(profile_id=profile_id, identities=[(namespace, value)]))
 
 
-def remove_identity(identity: Identity) -> Outcome:
-    return write(
-        Fragment(
-            profile_id=identity.profile_id, identities_removed=[(identity.namespace.code, identity.value)]
-        )
+def remove_identity(identity: Identity) -> None:
+    remove_identities([identity])
+
+
+def remove_identities(identities: Sequence[Identity]) -> None:
+    """Take identities from their profiles. The profiles stay, even without any.
+
+    Args:
+        identities: with their namespaces.
+    """
+    ingest(
+        [
+            Fragment(profile_id=row.profile_id, identities_removed=[(row.namespace.code, row.value)])
+            for row in identities
+        ]
     )
 
 
@@ -110,12 +129,12 @@ def edit_segment(segment: Segment, *, name: str, description: str, rule: str) ->
 
 def _check(segment: Segment) -> None:
     try:
-        for text in (segment.id, segment.name, segment.description, segment.rule):
+        check_segment_id(segment.id)
+        for text in (segment.name, segment.description, segment.rule):
             check_text(text)
     except Refused as refused:
         raise ValidationError(refused.reason) from None  # type: ignore[arg-type]
-    # Leaves the id's uniqueness to validate_unique: it says so in words.
-    segment.full_clean(validate_constraints=False)
+    segment.full_clean()
 
 
 def delete_segment(segment: Segment) -> None:
@@ -128,6 +147,16 @@ def delete_segment(segment: Segment) -> None:
         segment.delete()
     except ProtectedError as error:
         raise ValidationError(in_use(str(segment), list(error.protected_objects))) from error
+
+
+def protecting(rows: Sequence[Model]) -> list[Model]:
+    """Some of what refers to these rows, all of one model, and does not let them be deleted."""
+    found: list[Model] = []
+    for relation in rows[0]._meta.related_objects if rows else ():
+        if relation.on_delete is PROTECT:
+            users = relation.related_model._default_manager.filter(**{f"{relation.field.name}__in": rows})
+            found += users[: NAMED_IN_REASON + 1]
+    return found
 
 
 def in_use(name: str, rows: Sequence[Model]) -> str:
@@ -148,7 +177,7 @@ def in_use(name: str, rows: Sequence[Model]) -> str:
     names = sorted(set(names))
     if len(names) > NAMED_IN_REASON:
         names = [*names[:NAMED_IN_REASON], "…"]
-    return _("“%(name)s” is in use and can't be deleted. It is activated to: %(users)s.") % {
+    return _("“%(name)s” is in use by %(users)s and can't be deleted.") % {
         "name": name,
         "users": ", ".join(names),
     }

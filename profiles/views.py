@@ -1,0 +1,144 @@
+"""The pages Profiles, Segments and Schema: read only. What can be changed by people, the admin changes."""
+
+from __future__ import annotations
+
+import uuid
+from typing import Any
+
+from django.core.paginator import Paginator
+from django.http import Http404, HttpRequest, HttpResponse
+from django.shortcuts import get_object_or_404, redirect, render
+from django.views.decorators.http import require_safe
+
+from profiles import selectors
+from profiles.access import requires
+from profiles.forms import FindProfileForm
+from profiles.models import Profile, Segment, SegmentMembership
+
+PAGE_SIZE = 25
+FOUND_AT_MOST = 50  # profiles with one identity value, in several namespaces
+
+
+def _uuid(text: str) -> uuid.UUID | None:
+    try:
+        return uuid.UUID(text)
+    except ValueError:
+        return None
+
+
+def _number(text: str) -> int | None:
+    # A key of the database, or nothing: what is too long for one is none.
+    return int(text) if text.isdecimal() and len(text) < 19 else None
+
+
+@requires("profiles.view_profile")
+@require_safe
+def profiles(request: HttpRequest) -> HttpResponse:
+    """Find a profile by identity; else the newest ones.
+
+    1. One that is found is shown at once.
+    2. The list goes by keys, not by page numbers: it may be a million profiles long.
+    """
+    form = FindProfileForm(request.GET)
+    searched = form.is_valid() and form.cleaned_data["q"].strip()
+    context: dict[str, Any] = {"form": form, "searched": searched}
+    if searched:
+        namespace = form.cleaned_data["namespace"]
+        found = list(selectors.profiles_named(searched, namespace and namespace.pk)[:FOUND_AT_MOST])
+        if len(found) == 1:
+            return redirect("profiles:profile", found[0].pk)
+        context["namespace"] = namespace
+    elif form.is_valid():
+        page = selectors.newest_first(
+            Profile.objects.all(),
+            before=_uuid(request.GET.get("before", "")),
+            after=_uuid(request.GET.get("after", "")),
+            size=PAGE_SIZE,
+        )
+        found = list(page.rows)
+        context["slice"] = page
+    else:
+        found = []
+    context["rows"] = selectors.profile_rows(found)
+    return render(request, "profiles/profiles.html", context)
+
+
+@requires("profiles.view_profile")
+@require_safe
+def profile(request: HttpRequest, profile_id: uuid.UUID) -> HttpResponse:
+    """A profile: attributes, identities, memberships; where it was exported is fetched from activation."""
+    shown = get_object_or_404(Profile, pk=profile_id)
+    context = {
+        "profile": shown,
+        "name": selectors.display_name(shown.attributes),
+        "identities": selectors.identities_of(shown),
+        "memberships": selectors.memberships_of(shown),
+    }
+    return render(request, "profiles/profile.html", context)
+
+
+@requires("profiles.view_segment")
+@require_safe
+def segments(request: HttpRequest) -> HttpResponse:
+    """All segments, with search, sorting and paging."""
+    search = request.GET.get("q", "").strip()
+    sort = request.GET.get("sort", "")
+    if sort.removeprefix("-") not in selectors.SEGMENT_SORTS:
+        sort = "name"
+    page = Paginator(selectors.segments(search=search, sort=sort), PAGE_SIZE).get_page(
+        request.GET.get("page")
+    )
+    counts = selectors.member_counts(segment.pk for segment in page)
+    context = {
+        "page": page,
+        "rows": [(segment, counts[segment.pk]) for segment in page],
+        "q": search,
+        "sort": sort,
+    }
+    return render(request, "profiles/segments.html", context)
+
+
+@requires("profiles.view_segment")
+@require_safe
+def segment(request: HttpRequest, segment_id: str) -> HttpResponse:
+    """A segment: details, members (for those who may see profiles); where it is activated is fetched."""
+    if "\0" in segment_id:
+        raise Http404
+    shown = get_object_or_404(Segment, pk=segment_id)
+    counts = selectors.status_counts(shown)
+    status = request.GET.get("status", "")
+    if status not in SegmentMembership.Status.values:
+        status = ""
+    context: dict[str, Any] = {
+        "segment": shown,
+        "members": sum(counts[member] for member in SegmentMembership.MEMBER_STATUSES),
+        "statuses": [
+            (choice.value, choice.label, counts[choice.value]) for choice in SegmentMembership.Status
+        ],
+        "status": status,
+    }
+    if request.user.has_perm("profiles.view_profile"):
+        page = selectors.newest_first(
+            selectors.members_of(shown, status=status),
+            before=_number(request.GET.get("before", "")),
+            after=_number(request.GET.get("after", "")),
+            size=PAGE_SIZE,
+        )
+        rows = selectors.profile_rows([membership.profile for membership in page.rows])
+        context["slice"] = page
+        context["rows"] = list(zip(page.rows, rows, strict=True))
+    return render(request, "profiles/segment.html", context)
+
+
+@requires("profiles.view_segment")
+@require_safe
+def schema(request: HttpRequest) -> HttpResponse:
+    """The union schema as a tree."""
+    search = request.GET.get("q", "").strip()
+    fields = list(selectors.schema_fields(search))
+    context = {
+        "tree": selectors.schema_tree(fields),
+        "leaves": sum(field.type != field.Type.OBJECT for field in fields),
+        "q": search,
+    }
+    return render(request, "profiles/schema.html", context)
