@@ -82,9 +82,9 @@ def _interrupt(_number: int, _frame: FrameType | None) -> NoReturn:
 
 
 def var_dir() -> Path:
-    """Where everything that is written goes: ``VAR_DIR``, or ``var/`` here."""
+    """Where everything that is written goes: ``VAR_DIR``, or ``var/`` here. Customers' data: only for its owner."""
     folder = Path(os.environ.get("VAR_DIR") or BASE_DIR / "var").absolute()
-    folder.mkdir(parents=True, exist_ok=True)
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     return folder
 
 

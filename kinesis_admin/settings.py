@@ -125,7 +125,7 @@ if _database["ENGINE"] == "django.db.backends.sqlite3":
     # A test database in a file, so that threads and worker processes see the same one.
     _database["TEST"] = {"NAME": env.str("TEST_SQLITE", default="") or None}
     if _database["NAME"] != ":memory:":
-        Path(_database["NAME"]).parent.mkdir(parents=True, exist_ok=True)
+        Path(_database["NAME"]).parent.mkdir(parents=True, exist_ok=True, mode=0o700)
 else:
     _database["ENGINE"] = "django.db.backends.postgresql"
     _database.setdefault("OPTIONS", {})["pool"] = {

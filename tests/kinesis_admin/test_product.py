@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import stat
 import subprocess
 from pathlib import Path
 from urllib.request import urlopen
@@ -46,6 +47,7 @@ def test_ctrl_c_ends_every_process_and_a_second_run_keeps_the_data(tmp_path: Pat
         with urlopen(f"{product.url}/readyz") as answer:
             assert answer.status == 200
         assert f"Kinesis Admin is ready at {product.url}\n" in product.output
+        assert stat.S_IMODE((tmp_path / "var").stat().st_mode) == 0o700
         processes = descendants(product.process.pid)
         assert len(processes) >= 7, processes  # Redis, Kinesis, web (3), worker (2), beat
         password, profiles = product.password, product.manage("shell", "-v0", "-c", COUNT)
