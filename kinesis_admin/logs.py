@@ -54,6 +54,8 @@ def logging_config(*, level: str, json: bool) -> dict[str, Any]:
         "loggers": {
             # boto's debug log has request bodies and signatures in it.
             **{name: {"level": "WARNING"} for name in ("botocore", "boto3", "urllib3")},
+            # A second line for every 404.
+            "django.request": {"level": "ERROR"},
             # A line for every task and every tick.
             **{
                 name: {"level": "WARNING"}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from django.conf import settings
 
 from kinesis_admin.messages import compile_catalogs
 from tests import services
@@ -15,6 +16,8 @@ __all__ = ["celery_worker", "kinesis_process", "local_kinesis", "redis_server", 
 def pytest_configure() -> None:
     # Korean pages are tested too.
     compile_catalogs([services.ROOT / "locale"])
+    # Nobody attacks the passwords of the tests.
+    settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
