@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
 from typing import Any
 
 from django.core.paginator import Page, Paginator
-from django.db.models import Count, F, Max, OuterRef, Q, QuerySet, Subquery, Window
-from django.db.models.functions import Coalesce, RowNumber
+from django.db.models import Count, F, Max, QuerySet, Window
+from django.db.models.functions import RowNumber
 from django.utils.functional import Promise
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
@@ -29,6 +29,7 @@ from activation.models import (
     PendingExport,
 )
 from destinations.models import Destination
+from profiles import selectors as store
 from profiles.models import Profile, SchemaField, Segment, SegmentMembership
 
 PAGE = 25
@@ -197,59 +198,29 @@ class Selection:
         )
 
 
-SEGMENT_SORTS: Mapping[str, Sequence[Any]] = {
-    "name": (F("name").asc(), F("pk").asc()),
-    "-name": (F("name").desc(), F("pk").asc()),
-    "members": (F("members").asc(), F("name").asc(), F("pk").asc()),
-    "-members": (F("members").desc(), F("name").asc(), F("pk").asc()),
-    "evaluated": (F("evaluated_at").asc(nulls_first=True), F("name").asc(), F("pk").asc()),
-    "-evaluated": (F("evaluated_at").desc(nulls_last=True), F("name").asc(), F("pk").asc()),
-}
+SEGMENT_SORTS = ("name", "-name", "members", "-members", "evaluated", "-evaluated")
 
 
-def found_segments(search: str) -> QuerySet[Segment]:
-    """Segments with ``search`` in their name, or with it as their id; all with an empty one."""
-    search = search.strip()
-    everything = Segment.objects.all()
-    return everything.filter(Q(name__icontains=search) | Q(pk=search)) if search else everything
-
-
-def segment_page(segments: QuerySet[Segment], sort: str, number: int | str | None) -> Page[Segment]:
-    """A page of ``segments``, each with ``members``: how many profiles are in it.
+def segment_page(
+    number: int | str | None, *, search: str = "", sort: str = "name", among: QuerySet[Segment] | None = None
+) -> Page[Segment]:
+    """A page of the segments that ``search`` finds, each with ``members``: how many profiles are in it.
 
     Members are counted for the page's rows alone, but where they are what is sorted by.
+
+    Args:
+        sort: one of :data:`SEGMENT_SORTS`.
+        among: only these.
     """
-    count = segments.count()
-    if sort.endswith("members"):
-        members = (
-            SegmentMembership.objects.filter(
-                segment=OuterRef("pk"), status__in=SegmentMembership.MEMBER_STATUSES
-            )
-            .order_by()
-            .values("segment")
-            .annotate(n=Count("pk"))
-            .values("n")
-        )
-        segments = segments.annotate(members=Coalesce(Subquery(members), 0))
-    page = _page(segments.order_by(*SEGMENT_SORTS[sort]), number, count)
+    found = store.segments(search=search, sort=sort)
+    if among is not None:
+        found = found.filter(pk__in=among.order_by().values("pk"))
+    page = _page(found, number)
     if not sort.endswith("members"):
-        members_of = member_counts([segment.pk for segment in page])
+        members_of = store.member_counts(segment.pk for segment in page)
         for segment in page:
-            segment.members = members_of.get(segment.pk, 0)
+            segment.members = members_of[segment.pk]
     return page
-
-
-def member_counts(segment_ids: Collection[str]) -> dict[str, int]:
-    """How many profiles are in each of the segments, in one query; a segment without any is left out."""
-    rows = (
-        SegmentMembership.objects.filter(
-            segment__in=segment_ids, status__in=SegmentMembership.MEMBER_STATUSES
-        )
-        .order_by()
-        .values_list("segment")
-        .annotate(n=Count("pk"))
-    )
-    return dict(rows)
 
 
 def members(segments: QuerySet[Segment]) -> QuerySet[Profile]:
@@ -258,48 +229,6 @@ def members(segments: QuerySet[Segment]) -> QuerySet[Profile]:
         segment__in=segments.order_by().values("pk"), status__in=SegmentMembership.MEMBER_STATUSES
     )
     return Profile.objects.filter(pk__in=rows.values("profile"))
-
-
-@dataclass(slots=True)
-class Branch:
-    """A node of the schema tree: a group with ``children``, or a field of the schema that can be chosen."""
-
-    key: str
-    schema_field: SchemaField | None = None
-    children: dict[str, Branch] = field(default_factory=dict)
-    chosen: bool = False
-
-    @property
-    def branches(self) -> list[Branch]:
-        return list(self.children.values())
-
-    @property
-    def is_group(self) -> bool:
-        return (
-            bool(self.children)
-            or self.schema_field is None
-            or self.schema_field.type == SchemaField.Type.OBJECT
-        )
-
-    @property
-    def leaves(self) -> int:
-        """How many fields can be chosen in it."""
-        if not self.children:
-            return 0 if self.is_group else 1
-        own = 0 if self.schema_field is None or self.schema_field.type == SchemaField.Type.OBJECT else 1
-        return own + sum(branch.leaves for branch in self.children.values())
-
-
-def schema_tree(chosen_paths: Collection[str]) -> list[Branch]:
-    """The union schema as a tree, in one query. Fields in ``chosen_paths`` are marked."""
-    root = Branch("")
-    for schema_field in SchemaField.objects.order_by("path"):
-        at = root
-        for key in schema_field.path.split("."):
-            at = at.children.setdefault(key, Branch(key))
-        at.schema_field = schema_field
-        at.chosen = schema_field.path in chosen_paths
-    return root.branches
 
 
 # -- monitoring ----------------------------------------------------------------------------------------------------
@@ -405,9 +334,9 @@ def mapped_segment_page(dataflow: Dataflow | None, number: int | str | None) -> 
     """Mapped segments by name, each with ``members``."""
     rows = MappedSegment.objects.filter(dataflow=dataflow).select_related("segment")
     page = _page(rows.order_by("segment__name", "pk"), number)
-    counts = member_counts([row.segment_id for row in page])
+    counts = store.member_counts(row.segment_id for row in page)
     for row in page:
-        row.members = counts.get(row.segment_id, 0)
+        row.members = counts[row.segment_id]
     return page
 
 
@@ -459,8 +388,5 @@ def segment_activations(segment_id: str) -> list[MappedSegment]:
     )
 
 
-def _page(rows: QuerySet[Any], number: int | str | None, count: int | None = None) -> Page[Any]:
-    paginator = Paginator(rows, PAGE)
-    if count is not None:
-        paginator.__dict__["count"] = count  # known already: not asked again
-    return paginator.get_page(number)
+def _page(rows: QuerySet[Any], number: int | str | None) -> Page[Any]:
+    return Paginator(rows, PAGE).get_page(number)

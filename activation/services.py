@@ -22,6 +22,7 @@ from django.utils.translation import ngettext
 from activation import selectors
 from activation.models import Dataflow, DraftAttribute, DraftSegment, MappedAttribute, MappedSegment
 from destinations.models import Destination
+from profiles import selectors as store
 from profiles.models import SchemaField, Segment
 
 MAX_ATTRIBUTES = 500
@@ -125,7 +126,7 @@ def add_found_segments(*, destination: Destination, version: int, by: AbstractBa
     with _draft(destination, version, by) as draft:
         dataflow = draft.write()
         found = (
-            selectors.found_segments(search)
+            store.segments(search=search)
             .exclude(pk__in=DraftSegment.objects.filter(dataflow=dataflow).values("segment"))
             .order_by()
             .values_list("pk", flat=True)

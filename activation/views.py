@@ -25,6 +25,7 @@ from activation.forms import AttributesPost, SegmentQuery, SegmentsPost, number_
 from activation.models import DataflowRun
 from activation.selectors import ChosenAttribute, Selection
 from destinations.models import Destination
+from profiles import selectors as store
 from profiles.access import requires
 from profiles.models import Profile, SchemaField, Segment
 
@@ -118,10 +119,8 @@ def _segments_page(
     unsaved: SegmentsPost | None = None,
 ) -> HttpResponse:
     """The step. ``unsaved``: what was refused because of somebody else's edit, and is shown as it was sent."""
-    found = selectors.found_segments(query.q)
-    if query.chosen:
-        found = found & selection.segments()
-    page = selectors.segment_page(found, query.sort, query.page)
+    among = selection.segments() if query.chosen else None
+    page = selectors.segment_page(query.page, search=query.q, sort=query.sort, among=among)
     query = query.on_page(page.number)
     shown = [segment.pk for segment in page]
     ticked: Collection[str] = selectors.chosen_among(selection.dataflow, shown)
@@ -229,11 +228,11 @@ def _attributes_page(
     rows = selection.attributes()
     if unsaved is not None:
         rows = _as_sent(unsaved)
-    chosen = {row.field.path for row in rows}
     context = _wizard(selection, "attributes") | _problem(problem)
     context |= {
         "rows": rows,
-        "tree": [] if _htmx(request) else selectors.schema_tree(chosen),
+        "tree": [] if _htmx(request) else store.schema_tree(store.schema_fields()),
+        "in_list": {row.field.path for row in rows},
         "show_tree": request.GET.get("add") == "1" or bool(unsaved and unsaved.action == "paste"),
         "pasted": unsaved.pasted if unsaved else "",
         "most": services.MAX_ATTRIBUTES,
@@ -285,7 +284,7 @@ def _review_page(
 ) -> HttpResponse:
     destination = selection.destination
     new_attributes, removed_attributes, changed_attributes = selection.attribute_changes()
-    page = selectors.segment_page(selection.segments(), "name", request.GET.get("page"))
+    page = selectors.segment_page(request.GET.get("page"), among=selection.segments())
     added = list(selection.added_segments().values_list("pk", flat=True)) if selection.is_live else []
     context = _wizard(selection, "review") | _problem(problem)
     context |= {
