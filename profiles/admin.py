@@ -242,6 +242,7 @@ class IdentityInline(TabularInline):  # type: ignore[misc]
 
     model = Identity
     extra = 0
+    hide_title = True
     fields = ("namespace", "value", "created_at")
     readonly_fields = ("created_at",)
 
@@ -266,6 +267,7 @@ class MembershipInline(TabularInline):  # type: ignore[misc]
     model = SegmentMembership
     form = MembershipForm
     extra = 0
+    hide_title = True
     fields = ("segment", "status", "last_qualification_time")
     autocomplete_fields = ("segment",)
     can_delete = False

@@ -18,7 +18,6 @@ class FindProfileForm(forms.Form):
         IdentityNamespace.objects.none(),
         required=False,
         label=_("Identity namespace"),
-        empty_label=_("Any namespace"),
         to_field_name="code",
     )
     q = forms.CharField(required=False, label=_("Identity value"), max_length=IDENTITY_MAX_LENGTH)

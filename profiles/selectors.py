@@ -126,7 +126,8 @@ def profile_rows(profiles: Sequence[Profile]) -> list[ProfileRow]:
     return [
         ProfileRow(
             profile,
-            identities[profile.pk][:IDENTITIES_IN_A_ROW],
+            # The short ones are those that people know: an address, a customer number; not a hash.
+            sorted(identities[profile.pk], key=lambda identity: len(identity.value))[:IDENTITIES_IN_A_ROW],
             max(0, len(identities[profile.pk]) - IDENTITIES_IN_A_ROW),
             segments.get(profile.pk, 0),
         )

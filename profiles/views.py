@@ -41,7 +41,7 @@ def profiles(request: HttpRequest) -> HttpResponse:
     """
     form = FindProfileForm(request.GET)
     searched = form.is_valid() and form.cleaned_data["q"].strip()
-    context: dict[str, Any] = {"form": form, "searched": searched}
+    context: dict[str, Any] = {"form": form, "searched": searched, "namespaces": list(selectors.namespaces())}
     if searched:
         namespace = form.cleaned_data["namespace"]
         found = list(selectors.profiles_named(searched, namespace and namespace.pk)[:FOUND_AT_MOST])

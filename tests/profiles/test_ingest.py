@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import threading
 import uuid
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -21,19 +20,6 @@ from tests.factories import IdentityFactory, MembershipFactory, ProfileFactory, 
 pytestmark = pytest.mark.django_db
 
 NOON = datetime(2026, 11, 20, 12, tzinfo=UTC)
-
-
-@pytest.fixture
-def announced() -> Iterator[list[list[ProfileChange]]]:
-    """The batches that were announced."""
-    batches: list[list[ProfileChange]] = []
-
-    def listen(changes: list[ProfileChange], **kwargs: Any) -> None:
-        batches.append(changes)
-
-    profiles_changed.connect(listen)
-    yield batches
-    profiles_changed.disconnect(listen)
 
 
 def email(address: str, **attributes: Any) -> Fragment:
@@ -303,6 +289,7 @@ def test_a_segment_that_is_not_known_is_made() -> None:
         (Fragment(identities=[("Email", "a")], attributes=["x"]), "not a JSON object"),  # type: ignore[arg-type]
         (Fragment(identities=[("Email", "a")], memberships={"s": ("member", NOON)}), "none of"),
         (Fragment(identities=[("Email", "a")], memberships={"": ("realized", NOON)}), "no segment id"),
+        (Fragment(identities=[("Email", "a")], memberships={"a\nb": ("realized", NOON)}), "control"),
         (Fragment(identities=[("Email", "a")], memberships={"x" * 256: ("realized", NOON)}), "longer than"),
         (
             Fragment(identities=[("Email", "a")], memberships={"s": ("realized", NOON.replace(tzinfo=None))}),
