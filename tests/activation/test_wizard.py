@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
-from django.contrib.auth.models import User
 from django.test import Client
 from django.urls import reverse
 from pytest_django import DjangoAssertNumQueries
 
-from activation import selectors, services
+from activation import services
 from activation.models import (
     Dataflow,
     DraftAttribute,
@@ -20,6 +17,18 @@ from activation.selectors import RECOMMENDED
 from activation.views import WIZARD
 from destinations.models import Destination
 from profiles.models import SchemaField, Segment
+from tests.activation.wizard import (
+    HTMX,
+    chosen,
+    paths,
+    ready,
+    said,
+    send_attributes,
+    send_segments,
+    signed_in,
+    url,
+    version,
+)
 from tests.factories import (
     DestinationFactory,
     MembershipFactory,
@@ -28,89 +37,6 @@ from tests.factories import (
 )
 
 pytestmark = pytest.mark.django_db
-
-HTMX = {"HX-Request": "true"}
-
-
-@pytest.fixture
-def marketer() -> User:
-    return UserFactory.create(username="Kim", permissions=[*WIZARD, "destinations.view_destination"])
-
-
-@pytest.fixture
-def client(marketer: User) -> Client:
-    return signed_in(marketer)
-
-
-@pytest.fixture
-def destination() -> Destination:
-    return DestinationFactory.create()
-
-
-def signed_in(user: User) -> Client:
-    client = Client()
-    client.force_login(user)
-    return client
-
-
-def url(name: str, destination: Destination) -> str:
-    return reverse(f"activation:{name}", args=[destination.pk])
-
-
-def chosen(destination: Destination) -> set[str]:
-    return set(
-        DraftSegment.objects.filter(dataflow__destination=destination).values_list("segment", flat=True)
-    )
-
-
-def paths(destination: Destination) -> list[str]:
-    rows = DraftAttribute.objects.filter(dataflow__destination=destination).order_by("position")
-    return list(rows.values_list("field__path", flat=True))
-
-
-def version(destination: Destination) -> int:
-    return selectors.Selection.of(destination).version
-
-
-def send_segments(
-    client: Client, destination: Destination, shown: list[Segment], ticked: list[Segment], **data: Any
-) -> Any:
-    sent = {
-        "version": version(destination),
-        "shown": [s.pk for s in shown],
-        "name": [s.name for s in shown],
-        "segment": [s.pk for s in ticked],
-        "action": "next",
-    }
-    return client.post(url("segments", destination), sent | data)
-
-
-def send_attributes(client: Client, destination: Destination, *chosen_paths: str, **data: Any) -> Any:
-    sent: dict[str, Any] = {"version": version(destination), "path": list(chosen_paths), "action": "next"}
-    return client.post(url("attributes", destination), sent | data)
-
-
-def send_finish(client: Client, destination: Destination, **data: Any) -> Any:
-    selection = selectors.Selection.of(destination)
-    sent: dict[str, Any] = {
-        "version": selection.version,
-        "segments": selection.segment_count(),
-        "attributes": len(selection.attributes()),
-    }
-    return client.post(url("finish", destination), sent | data, follow=False)
-
-
-def ready(client: Client, destination: Destination, *segments: Segment) -> None:
-    """A draft that can be finished, with the recommended attributes."""
-    send_segments(client, destination, list(segments), list(segments))
-
-
-def said(response: Any) -> str:
-    """The messages of a redirect."""
-    from django.contrib.messages import get_messages
-
-    return " ".join(str(message) for message in get_messages(response.wsgi_request))
-
 
 # -- who may --------------------------------------------------------------------------------------------------------
 
