@@ -220,6 +220,10 @@ class ProfileForm(forms.ModelForm):  # type: ignore[type-arg]
         model = Profile
         fields = ("attributes",)
 
+    def _get_validation_exclusions(self) -> set[str]:
+        # The model takes an empty object for a blank.
+        return {*super()._get_validation_exclusions(), "attributes"}  # type: ignore[misc]
+
 
 class NewProfileForm(ProfileForm):
     """A profile is known by at least one identity."""
