@@ -455,15 +455,10 @@ class _Batch:
         wanted = Q(pk__in=[])
         for namespace, some in values.items():
             wanted |= Q(namespace=namespace, value__in=some)
+        named.update(Identity.objects.filter(wanted).values_list("profile_id", flat=True))
         # Locked in the order of their ids: two batches with the same profiles wait for each other and don't deadlock.
         # Without the key: rows that refer to a profile can still be inserted by others.
-        profiles = (
-            Profile.objects.filter(
-                Q(pk__in=named) | Q(pk__in=Identity.objects.filter(wanted).values("profile_id"))
-            )
-            .order_by("pk")
-            .select_for_update(no_key=True)
-        )
+        profiles = Profile.objects.filter(pk__in=named).order_by("pk").select_for_update(no_key=True)
         self.work = {profile.pk: _Work(profile) for profile in profiles}
         # Read again under the lock: from here on nobody else changes the identities of these profiles.
         found = Identity.objects.filter(wanted).values_list("namespace_id", "value", "profile_id")

@@ -104,12 +104,13 @@ def profiles_named(value: str, namespace_id: int | None = None) -> QuerySet[Prof
     identities = Identity.objects.filter(value=value)
     if namespace_id is not None:
         return Profile.objects.filter(pk__in=identities.filter(namespace=namespace_id).values("profile_id"))
-    wanted = Q(pk__in=identities.values("profile_id"))
+    # By their keys: an OR with a subquery would read the whole table.
+    keys = list(identities.values_list("profile_id", flat=True))
     try:
-        wanted |= Q(pk=uuid.UUID(value))
+        keys.append(uuid.UUID(value))
     except ValueError:
         pass
-    return Profile.objects.filter(wanted)
+    return Profile.objects.filter(pk__in=keys)
 
 
 def profile_rows(profiles: Sequence[Profile]) -> list[ProfileRow]:
