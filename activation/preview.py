@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+import uuid
 from dataclasses import dataclass
-from typing import Any
 
 import structlog
+from django.utils import timezone
 
 from activation import selectors
+from activation.export import records
+from activation.export.records import Layout, Snapshot, Unsendable
+from activation.models import MappedSegment
 from activation.selectors import Selection
 from destinations.connectors.base import ConnectorError, Record, Target, Text
 from destinations.fields import KeyLost
-from profiles.models import Profile
 
 log = structlog.get_logger(__name__)
 
@@ -29,22 +31,28 @@ SHARD_BYTES = 1_000_000
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """A record as it would be sent, or why it would not be.
+    """What would be sent for a profile: its record, or why it has none.
 
     Args:
         place: which of the candidates it is, from 0; ``of`` how many there are.
-        missing: mandatory attributes that the profile lacks: it would be excluded.
     """
 
-    profile: Profile
-    record: Record | None
+    profile_id: uuid.UUID
+    built: Record | Unsendable
     place: int
     of: int
-    missing: list[str]
 
     @property
     def next_place(self) -> int:
         return (self.place + 1) % self.of
+
+    @property
+    def record(self) -> Record | None:
+        return self.built if isinstance(self.built, Record) else None
+
+    @property
+    def refused(self) -> Unsendable | None:
+        return self.built if isinstance(self.built, Unsendable) else None
 
     @property
     def bytes(self) -> int:
@@ -60,18 +68,12 @@ def sample(selection: Selection, place: int) -> Sample | None:
     Returns:
         None where the chosen segments have no member.
     """
-    candidates = _candidates(selection)
-    if not candidates:
+    found = _candidates(selection)
+    if not found:
         return None
-    place %= len(candidates)
-    profile = candidates[place]
-    missing = [
-        a.field.path
-        for a in selection.attributes()
-        if a.mandatory and not _has(profile.attributes, a.field.path)
-    ]
-    built = _records(selection, [profile])
-    return Sample(profile, built[0] if built else None, place, len(candidates), missing)
+    place %= len(found)
+    snapshot = found[place]
+    return Sample(snapshot.profile_id, _builder(selection).build(snapshot), place, len(found))
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,8 +110,9 @@ def estimate(selection: Selection) -> Estimate:
     # Without a draft nothing would be sent; where one was finished there is nothing to estimate.
     added = selection.added_segments() if selection.is_draft or not selection.is_live else None
     count = selectors.members(added).count() if added is not None else 0
-    built = _records(selection, _candidates(selection)) if count else []
-    sizes = [len(record.data) + len(record.partition_key.encode()) for record in built]
+    builder = _builder(selection)
+    built = [builder.build(snapshot) for snapshot in _candidates(selection)] if count else []
+    sizes = [len(one.data) + len(one.partition_key.encode()) for one in built if isinstance(one, Record)]
     record_bytes = round(sum(sizes) / len(sizes)) if sizes else None
 
     target, error, hint = _describe(selection)
@@ -141,22 +144,35 @@ def _describe(selection: Selection) -> tuple[Target | None, str, Text]:
         return None, type(error).__name__, ""
 
 
-def _candidates(selection: Selection) -> list[Profile]:
+def _candidates(selection: Selection) -> list[Snapshot]:
     """A few members of the chosen segments, those with most of the chosen attributes first."""
-    paths = [a.field.path for a in selection.attributes()]
-    found = list(selectors.members(selection.segments()).order_by("pk")[:CANDIDATES])
+    paths = [a.field.path.split(".") for a in selection.attributes()]
+    ids = list(
+        selectors.members(selection.segments()).order_by("pk").values_list("pk", flat=True)[:CANDIDATES]
+    )
+    read = records.read(ids)
     # Sorting is stable: among equals the order stays, so that "another member" goes round.
-    return sorted(found, key=lambda profile: -sum(_has(profile.attributes, path) for path in paths))
+    return sorted(
+        (read[profile_id] for profile_id in ids if profile_id in read),
+        key=lambda snapshot: -sum(records.value_at(snapshot.attributes, path) is not None for path in paths),
+    )
 
 
-def _has(attributes: Mapping[str, Any], path: str) -> bool:
-    at: Any = attributes
-    for key in path.split("."):
-        if not isinstance(at, Mapping) or key not in at:
-            return False
-        at = at[key]
-    return at is not None
-
-
-def _records(selection: Selection, profiles: list[Profile]) -> list[Record]:
-    raise NotImplementedError
+def _builder(selection: Selection) -> records.Builder:
+    """What builds records as they will be once the draft is live."""
+    destination = selection.destination
+    mapped_at = {}
+    if destination.include_segment_timestamps:
+        now = timezone.now()
+        mapped_at = dict.fromkeys(selection.segments().values_list("pk", flat=True), (now, now))
+        live = MappedSegment.objects.filter(dataflow=selection.dataflow, segment__in=mapped_at)
+        mapped_at |= {row.segment_id: (row.created_at, row.updated_at) for row in live}
+    return records.Builder(
+        Layout(
+            attributes=[(a.field.path, a.mandatory) for a in selection.attributes()],
+            partition_key=destination.partition_key,
+            include_names=destination.include_segment_names,
+            include_timestamps=destination.include_segment_timestamps,
+            mapped_at=mapped_at,
+        )
+    )

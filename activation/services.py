@@ -182,7 +182,7 @@ def discard(*, destination: Destination, version: int, by: AbstractBaseUser) -> 
     Does nothing where there are none. Raises EditedByOther.
     """
     with transaction.atomic():
-        dataflow = Dataflow.objects.select_for_update().filter(destination=destination).first()
+        dataflow = Dataflow.objects.select_for_update(no_key=True).filter(destination=destination).first()
         if dataflow is None or dataflow.draft_at is None or dataflow.state == Dataflow.State.DRAFT:
             return
         _refuse_stale(dataflow, version, by)
@@ -211,7 +211,7 @@ def finish(
 
     try:
         with transaction.atomic():
-            dataflow = Dataflow.objects.select_for_update().filter(destination=destination).first()
+            dataflow = Dataflow.objects.select_for_update(no_key=True).filter(destination=destination).first()
             if dataflow is None:
                 raise NothingToFinish
             # Also when nothing is left to do: "already finished" by whom is then part of the answer.
@@ -259,7 +259,7 @@ def disable(*, destination: Destination) -> bool:
 
 def _switch(destination: Destination, before: Dataflow.State, after: Dataflow.State) -> Dataflow | None:
     with transaction.atomic():
-        dataflow = Dataflow.objects.select_for_update().filter(destination=destination).first()
+        dataflow = Dataflow.objects.select_for_update(no_key=True).filter(destination=destination).first()
         if dataflow is None or dataflow.state == Dataflow.State.DRAFT:
             raise Refused(_("The activation was never finished: choose segments and attributes first."))
         if dataflow.state != before:
@@ -314,8 +314,8 @@ def _draft(destination: Destination, version: int, by: AbstractBaseUser) -> Iter
     try:
         with transaction.atomic():
             # The destination's row is there before the first save of two at once, so it is what they queue at.
-            Destination.objects.select_for_update().get(pk=destination.pk)
-            dataflow = Dataflow.objects.select_for_update().filter(destination=destination).first()
+            Destination.objects.select_for_update(no_key=True).get(pk=destination.pk)
+            dataflow = Dataflow.objects.select_for_update(no_key=True).filter(destination=destination).first()
             if dataflow is not None:
                 _refuse_stale(dataflow, version, by)
             yield _Draft(destination, dataflow, by)
