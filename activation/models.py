@@ -223,7 +223,7 @@ class DataflowRun(models.Model):
     bytes = models.PositiveBigIntegerField(_("bytes"), default=0)
     # Of record data delivered; the sum of the seconds from queueing to delivery gives the mean latency.
     waited_seconds = models.FloatField(_("seconds waited, summed"), default=0)
-    received = models.GeneratedField(  # type: ignore[var-annotated]
+    received = models.GeneratedField(
         expression=F("activated") + F("excluded") + F("failed"),
         output_field=models.PositiveBigIntegerField(_("profiles received")),
         db_persist=True,

@@ -107,6 +107,6 @@ class EncryptedJSONField(_TextField):
     def value_to_string(self, obj: models.Model) -> str:
         return self.get_prep_value(self.value_from_object(obj)) or ""
 
-    def formfield(self, *args: Any, **kwargs: Any) -> None:  # type: ignore[override]
+    def formfield(self, *args: Any, **kwargs: Any) -> None:
         """No form may show it: forms have write-only fields of their own."""
         return None

@@ -10,65 +10,127 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     initial = True
 
     dependencies = [
-        ('governance', '0001_initial'),
+        ("governance", "0001_initial"),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
 
     operations = [
         migrations.CreateModel(
-            name='Account',
+            name="Account",
             fields=[
-                ('id', models.UUIDField(default=uuid.uuid4, editable=False, primary_key=True, serialize=False)),
-                ('name', models.CharField(max_length=255, verbose_name='name')),
-                ('connector', models.SlugField(verbose_name='destination type')),
-                ('credentials', destinations.fields.EncryptedJSONField(verbose_name='credentials')),
-                ('masked', models.CharField(max_length=64, verbose_name='access key')),
-                ('settings', models.JSONField(default=dict, verbose_name='settings')),
-                ('connected_at', models.DateTimeField(null=True, verbose_name='last connected')),
-                ('created_at', models.DateTimeField(default=django.utils.timezone.now, verbose_name='created')),
-                ('updated_at', models.DateTimeField(auto_now=True, verbose_name='updated')),
-                ('created_by', models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='+', to=settings.AUTH_USER_MODEL)),
+                (
+                    "id",
+                    models.UUIDField(default=uuid.uuid4, editable=False, primary_key=True, serialize=False),
+                ),
+                ("name", models.CharField(max_length=255, verbose_name="name")),
+                ("connector", models.SlugField(verbose_name="destination type")),
+                ("credentials", destinations.fields.EncryptedJSONField(verbose_name="credentials")),
+                ("masked", models.CharField(max_length=64, verbose_name="access key")),
+                ("settings", models.JSONField(default=dict, verbose_name="settings")),
+                ("connected_at", models.DateTimeField(null=True, verbose_name="last connected")),
+                (
+                    "created_at",
+                    models.DateTimeField(default=django.utils.timezone.now, verbose_name="created"),
+                ),
+                ("updated_at", models.DateTimeField(auto_now=True, verbose_name="updated")),
+                (
+                    "created_by",
+                    models.ForeignKey(
+                        blank=True,
+                        null=True,
+                        on_delete=django.db.models.deletion.SET_NULL,
+                        related_name="+",
+                        to=settings.AUTH_USER_MODEL,
+                    ),
+                ),
             ],
             options={
-                'verbose_name': 'account',
-                'verbose_name_plural': 'accounts',
-                'ordering': ['name'],
+                "verbose_name": "account",
+                "verbose_name_plural": "accounts",
+                "ordering": ["name"],
             },
         ),
         migrations.CreateModel(
-            name='Destination',
+            name="Destination",
             fields=[
-                ('id', models.UUIDField(default=uuid.uuid4, editable=False, primary_key=True, serialize=False)),
-                ('name', models.CharField(max_length=255, verbose_name='name')),
-                ('description', models.TextField(blank=True, verbose_name='description')),
-                ('settings', models.JSONField(default=dict, verbose_name='settings')),
-                ('include_segment_names', models.BooleanField(default=False, verbose_name='include segment names')),
-                ('include_segment_timestamps', models.BooleanField(default=False, verbose_name='include segment timestamps')),
-                ('partition_key', models.CharField(default='profile', max_length=300, verbose_name='partition key')),
-                ('version', models.PositiveIntegerField(default=1, editable=False)),
-                ('created_at', models.DateTimeField(default=django.utils.timezone.now, verbose_name='created')),
-                ('updated_at', models.DateTimeField(auto_now=True, verbose_name='updated')),
-                ('account', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='destinations', to='destinations.account', verbose_name='account')),
-                ('created_by', models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='+', to=settings.AUTH_USER_MODEL)),
-                ('marketing_actions', models.ManyToManyField(blank=True, related_name='destinations', to='governance.marketingaction', verbose_name='marketing actions')),
+                (
+                    "id",
+                    models.UUIDField(default=uuid.uuid4, editable=False, primary_key=True, serialize=False),
+                ),
+                ("name", models.CharField(max_length=255, verbose_name="name")),
+                ("description", models.TextField(blank=True, verbose_name="description")),
+                ("settings", models.JSONField(default=dict, verbose_name="settings")),
+                (
+                    "include_segment_names",
+                    models.BooleanField(default=False, verbose_name="include segment names"),
+                ),
+                (
+                    "include_segment_timestamps",
+                    models.BooleanField(default=False, verbose_name="include segment timestamps"),
+                ),
+                (
+                    "partition_key",
+                    models.CharField(default="profile", max_length=300, verbose_name="partition key"),
+                ),
+                ("version", models.PositiveIntegerField(default=1, editable=False)),
+                (
+                    "created_at",
+                    models.DateTimeField(default=django.utils.timezone.now, verbose_name="created"),
+                ),
+                ("updated_at", models.DateTimeField(auto_now=True, verbose_name="updated")),
+                (
+                    "account",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="destinations",
+                        to="destinations.account",
+                        verbose_name="account",
+                    ),
+                ),
+                (
+                    "created_by",
+                    models.ForeignKey(
+                        blank=True,
+                        null=True,
+                        on_delete=django.db.models.deletion.SET_NULL,
+                        related_name="+",
+                        to=settings.AUTH_USER_MODEL,
+                    ),
+                ),
+                (
+                    "marketing_actions",
+                    models.ManyToManyField(
+                        blank=True,
+                        related_name="destinations",
+                        to="governance.marketingaction",
+                        verbose_name="marketing actions",
+                    ),
+                ),
             ],
             options={
-                'verbose_name': 'destination',
-                'verbose_name_plural': 'destinations',
-                'ordering': ['name'],
-                'permissions': [('manage_destinations', 'Manage Destinations')],
+                "verbose_name": "destination",
+                "verbose_name_plural": "destinations",
+                "ordering": ["name"],
+                "permissions": [("manage_destinations", "Manage Destinations")],
             },
         ),
         migrations.AddConstraint(
-            model_name='account',
-            constraint=models.UniqueConstraint(django.db.models.functions.text.Lower('name'), name='account_name', violation_error_message='There is an account with this name already.'),
+            model_name="account",
+            constraint=models.UniqueConstraint(
+                django.db.models.functions.text.Lower("name"),
+                name="account_name",
+                violation_error_message="There is an account with this name already.",
+            ),
         ),
         migrations.AddConstraint(
-            model_name='destination',
-            constraint=models.UniqueConstraint(django.db.models.functions.text.Lower('name'), name='destination_name', violation_error_message='There is a destination with this name already.'),
+            model_name="destination",
+            constraint=models.UniqueConstraint(
+                django.db.models.functions.text.Lower("name"),
+                name="destination_name",
+                violation_error_message="There is a destination with this name already.",
+            ),
         ),
     ]

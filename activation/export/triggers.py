@@ -1,0 +1,117 @@
+"""Which dataflows a change of a profile concerns, by the rules of behaviour.md ("What starts an export")."""
+
+from __future__ import annotations
+
+import uuid
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from activation.export import outbox
+from activation.export.records import ALWAYS_THERE
+from activation.models import Dataflow, ExportReason, MappedAttribute, MappedSegment
+from profiles.models import SegmentMembership
+from profiles.signals import ProfileChange, Transition
+
+# A disabled dataflow queues too: its rows wait.
+LIVE = (Dataflow.State.ENABLED, Dataflow.State.DISABLED)
+
+Pair = tuple[uuid.UUID, uuid.UUID]  # (dataflow, profile)
+
+
+def queue_exports(sender: Any = None, *, changes: Sequence[ProfileChange], **_kwargs: Any) -> None:
+    """Queue what ``changes`` start, in their transaction. The receiver of ``profiles_changed``.
+
+    A constant number of queries, however many changes and dataflows there are.
+    """
+    outbox.hold_mappings()
+    live = set(Dataflow.objects.filter(state__in=LIVE).values_list("pk", flat=True))
+    if not live:
+        return
+    # The strongest cause is told last, so that it stays.
+    reasons: dict[Pair, str] = {}
+    wanted = dict.fromkeys(_written(changes), ExportReason.ATTRIBUTE.value)
+    wanted |= {
+        (dataflow_id, change.profile_id): ExportReason.IDENTITY.value
+        for change in changes
+        if change.identities_changed
+        for dataflow_id in live
+    }
+    if wanted:
+        members = _members(wanted)
+        reasons |= {pair: reason for pair, reason in wanted.items() if pair in members}
+    reasons |= dict.fromkeys(_joined_or_left(changes), ExportReason.MEMBERSHIP.value)
+    if reasons:
+        outbox.queue(
+            (dataflow_id, profile_id, reason) for (dataflow_id, profile_id), reason in reasons.items()
+        )
+        outbox.wake_on_commit(dataflow_id for dataflow_id, _ in reasons)
+
+
+def _joined_or_left(changes: Sequence[ProfileChange]) -> set[Pair]:
+    """Who joined or left a mapped segment. One query."""
+    by_segment: dict[str, set[uuid.UUID]] = defaultdict(set)
+    for change in changes:
+        for transition in change.transitions:
+            if _is_change_of_membership(transition):
+                by_segment[transition.segment_id].add(change.profile_id)
+    if not by_segment:
+        return set()
+    mapped = MappedSegment.objects.filter(segment__in=by_segment, dataflow__state__in=LIVE)
+    return {
+        (dataflow_id, profile_id)
+        for dataflow_id, segment_id in mapped.values_list("dataflow_id", "segment_id")
+        for profile_id in by_segment[segment_id]
+    }
+
+
+def _is_change_of_membership(transition: Transition) -> bool:
+    """Absent or exited → member, or member → exited. From realized to existing it is the same member still."""
+    members = SegmentMembership.MEMBER_STATUSES
+    return (transition.before in members) != (transition.after in members)
+
+
+def _written(changes: Sequence[ProfileChange]) -> set[Pair]:
+    """Whose mapped attributes were written, in which dataflow. One query."""
+    if not any(change.written_paths for change in changes):
+        return set()
+    by_path: dict[str, set[uuid.UUID]] = defaultdict(set)  # mapped path → dataflows
+    above: dict[str, set[uuid.UUID]] = defaultdict(set)  # path above a mapped one → dataflows
+    mapped = MappedAttribute.objects.filter(dataflow__state__in=LIVE)
+    for dataflow_id, path in mapped.values_list("dataflow_id", "field__path"):
+        if path.split(".", 1)[0] in ALWAYS_THERE:
+            continue
+        by_path[path].add(dataflow_id)
+        for ancestor in _ancestors(path):
+            above[ancestor].add(dataflow_id)
+    concerned: dict[str, set[uuid.UUID]] = {}
+    pairs: set[Pair] = set()
+    for change in changes:
+        for path in change.written_paths:
+            if path not in concerned:
+                concerned[path] = set().union(
+                    by_path.get(path, ()),
+                    above.get(path, ()),
+                    *(by_path.get(ancestor, ()) for ancestor in _ancestors(path)),
+                )
+            pairs.update((dataflow_id, change.profile_id) for dataflow_id in concerned[path])
+    return pairs
+
+
+def _ancestors(path: str) -> Iterable[str]:
+    at = path.rfind(".")
+    while at > 0:
+        yield path[:at]
+        at = path.rfind(".", 0, at)
+
+
+def _members(pairs: Iterable[Pair]) -> set[Pair]:
+    """Those of ``pairs`` (and others) where the profile is in a mapped segment of the dataflow. One query."""
+    dataflow_ids = {dataflow_id for dataflow_id, _ in pairs}
+    profile_ids = {profile_id for _, profile_id in pairs}
+    rows = SegmentMembership.objects.filter(
+        profile__in=profile_ids,
+        status__in=SegmentMembership.MEMBER_STATUSES,
+        segment__mappings__dataflow__in=dataflow_ids,
+    )
+    return set(rows.values_list("segment__mappings__dataflow_id", "profile_id").distinct())

@@ -1,0 +1,21 @@
+"""Celery tasks: an id comes in, a function is called. What is to be done stands in the database."""
+
+from __future__ import annotations
+
+import uuid
+
+from celery import shared_task
+
+from activation.export import delivery, outbox
+
+
+@shared_task
+def deliver(dataflow_id: str) -> None:
+    """Deliver what waits for a dataflow."""
+    delivery.deliver(uuid.UUID(dataflow_id))
+
+
+@shared_task
+def sweep() -> None:
+    """Start whatever stands: what a dead worker left, what was queued while Redis was away, what was held."""
+    outbox.wake_all(delivery.startable())
