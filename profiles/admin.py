@@ -80,7 +80,8 @@ class Admin(ModelAdmin):  # type: ignore[misc]
         names = [str(obj) for obj in objs]
         users = services.protecting(objs)
         protected = [services.in_use(", ".join(names[:5]), users)] if users else []
-        return names, {str(self.opts.verbose_name_plural): len(objs)}, set(), protected
+        counts = {str(self.opts.verbose_name_plural): len(objs), **services.hanging_on(objs)}
+        return names, counts, set(), protected
 
 
 class CoreIsReadOnly(Admin):

@@ -7,13 +7,13 @@ do it says why with Django's ``ValidationError``; nothing is written then.
 from __future__ import annotations
 
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
 from django.core.exceptions import ValidationError
 from django.db import transaction
-from django.db.models import PROTECT, Model, ProtectedError
+from django.db.models import CASCADE, PROTECT, ForeignObjectRel, Model, ProtectedError, QuerySet
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
@@ -149,14 +149,31 @@ def delete_segment(segment: Segment) -> None:
         raise ValidationError(in_use(str(segment), list(error.protected_objects))) from error
 
 
+def _referring(rows: Sequence[Model], on_delete: Callable[..., Any]) -> Iterator[QuerySet[Model]]:
+    """What refers to these rows of one model, by tables; those that the model does not know by name, too."""
+    if not rows:
+        return
+    for relation in rows[0]._meta.get_fields(include_hidden=True):
+        if isinstance(relation, ForeignObjectRel) and relation.on_delete is on_delete:
+            model: type[Model] = relation.related_model
+            yield model._default_manager.filter(**{f"{relation.field.name}__in": rows})
+
+
 def protecting(rows: Sequence[Model]) -> list[Model]:
     """Some of what refers to these rows, all of one model, and does not let them be deleted."""
     found: list[Model] = []
-    for relation in rows[0]._meta.related_objects if rows else ():
-        if relation.on_delete is PROTECT:
-            users = relation.related_model._default_manager.filter(**{f"{relation.field.name}__in": rows})
-            found += users[: NAMED_IN_REASON + 1]
+    for users in _referring(rows, PROTECT):
+        found += users[: NAMED_IN_REASON + 1]
     return found
+
+
+def hanging_on(rows: Sequence[Model]) -> dict[str, int]:
+    """What would be deleted with these rows, all of one model: how many by name."""
+    counts: dict[str, int] = {}
+    for users in _referring(rows, CASCADE):
+        if number := users.count():
+            counts[str(users.model._meta.verbose_name_plural)] = number
+    return counts
 
 
 def in_use(name: str, rows: Sequence[Model]) -> str:

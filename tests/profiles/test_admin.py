@@ -178,7 +178,8 @@ def test_a_status_is_changed_in_the_profile(admin: Client, announced: Announced)
 def test_a_profile_is_deleted_with_all_that_hangs_on_it(admin: Client) -> None:
     membership = MembershipFactory.create(profile=IdentityFactory.create().profile)
     where = url("profile", "delete", membership.profile_id)
-    assert admin.get(where).status_code == 200
+    asked = admin.get(where).content.decode()
+    assert "Identities: 1" in asked and "Segment memberships: 1" in asked
     assert admin.post(where, {"post": "yes"}).status_code == 302
     assert not Profile.objects.exists() and not Identity.objects.exists()
 
@@ -317,3 +318,12 @@ def test_namespace_codes_differ_by_more_than_their_case(admin: Client) -> None:
     assert "There is a namespace with this code already." in response.content.decode()
     saved(admin.post(url("identitynamespace", "add"), {**form, "code": "OURS"}))
     assert IdentityNamespace.objects.get(code="OURS").custom
+
+
+def test_a_namespace_with_identities_is_not_deleted(admin: Client) -> None:
+    namespace = NamespaceFactory.create(code="OURS")
+    IdentityFactory.create(namespace=namespace)
+    admin.post(url("identitynamespace", "delete", namespace.pk), {"post": "yes"})
+    action = {"action": "delete_selected", "_selected_action": [namespace.pk], "post": "yes"}
+    assert admin.post(url("identitynamespace", "changelist"), action).status_code == 200
+    assert Identity.objects.count() == 1
