@@ -20,6 +20,7 @@ from django.utils.translation import gettext_lazy as _
 from django.utils.translation import ngettext
 
 from activation import selectors
+from activation.export import outbox
 from activation.models import Dataflow, DraftAttribute, DraftSegment, MappedAttribute, MappedSegment
 from destinations.models import Destination
 from profiles import selectors as store
@@ -207,8 +208,6 @@ def finish(
         EditedByOther: somebody else changed the draft since.
         Refused: no segment or attribute, or one that was reviewed is gone.
     """
-    from activation.export import outbox
-
     try:
         with transaction.atomic():
             dataflow = Dataflow.objects.select_for_update(no_key=True).filter(destination=destination).first()
@@ -242,8 +241,6 @@ def enable(*, destination: Destination) -> bool | None:
     Raises:
         Refused: the activation was never finished.
     """
-    from activation.export import outbox
-
     dataflow = _switch(destination, Dataflow.State.DISABLED, Dataflow.State.ENABLED)
     return None if dataflow is None else outbox.wake(dataflow)
 

@@ -57,8 +57,8 @@ def workers_there(monkeypatch: pytest.MonkeyPatch) -> list[uuid.UUID]:
     """Redis takes what is sent. The dataflows that were woken."""
     woken: list[uuid.UUID] = []
 
-    def wake(dataflow_id: uuid.UUID) -> bool:
-        woken.append(dataflow_id)
+    def wake(dataflow: Dataflow) -> bool:
+        woken.append(dataflow.pk)
         return True
 
     monkeypatch.setattr(outbox, "wake", wake)
