@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Callable
+
 import pytest
+from django.db import connections
 from django.test import Client
 from django.urls import reverse
 from pytest_django import DjangoAssertNumQueries
 
 from activation import services
-from activation.models import (
-    Dataflow,
-    DraftAttribute,
-    DraftSegment,
-)
+from activation.models import Dataflow, DraftAttribute, DraftSegment, PendingExport
 from activation.selectors import RECOMMENDED
 from activation.views import WIZARD
 from destinations.models import Destination
@@ -29,14 +29,10 @@ from tests.activation.wizard import (
     url,
     version,
 )
-from tests.factories import (
-    DestinationFactory,
-    MembershipFactory,
-    SegmentFactory,
-    UserFactory,
-)
+from tests.factories import DestinationFactory, MembershipFactory, SegmentFactory, UserFactory
 
 pytestmark = pytest.mark.django_db
+
 
 # -- who may --------------------------------------------------------------------------------------------------------
 
@@ -471,3 +467,55 @@ def test_with_an_empty_schema_the_step_stands(client: Client, destination: Desti
     page = client.get(url("attributes", destination))
     assert page.status_code == 200
     assert "No attribute yet" in page.content.decode()
+
+
+# -- at the same moment ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.django_db(transaction=True, serialized_rollback=True)
+@pytest.mark.parametrize("step", ["first save", "finish"])
+def test_two_clicks_at_the_same_moment_do_it_once(step: str) -> None:
+    destination = DestinationFactory.create()
+    person = UserFactory.create(permissions=[*WIZARD])
+    segment = SegmentFactory.create()
+    MembershipFactory.create(segment=segment)
+    done: list[object] = []
+    start = threading.Barrier(2)
+
+    def save() -> None:
+        services.save_segments(
+            destination=destination, version=0, by=person, shown=[segment.pk], ticked=[segment.pk]
+        )
+        done.append("saved")
+
+    def finish() -> None:
+        try:
+            services.finish(destination=destination, version=2, by=person, segments=1, attributes=4)
+            done.append("finished")
+        except services.NothingToFinish:
+            done.append("already")
+
+    def click(act: Callable[[], None]) -> None:
+        try:
+            start.wait(timeout=10)
+            act()
+        except BaseException as error:
+            done.append(error)
+        finally:
+            connections.close_all()
+
+    if step == "finish":
+        save()
+        done.clear()
+    threads = [
+        threading.Thread(target=click, args=(save if step == "first save" else finish,))
+        for _click in range(2)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(timeout=30)
+    assert sorted(map(str, done)) == (["saved", "saved"] if step == "first save" else ["already", "finished"])
+    assert Dataflow.objects.count() == 1
+    assert DraftSegment.objects.count() == (1 if step == "first save" else 0)
+    assert PendingExport.objects.count() == (0 if step == "first save" else 1)
