@@ -24,8 +24,9 @@ def new_generation() -> int:
 class Dataflow(models.Model):
     """What is activated to a destination: mapped segments and mapped attributes.
 
-    What people choose in the wizard is a draft (``draft_segments``, ``draft_attributes``, present while ``draft_at`` is
-    set) until *Finish* makes it live (``segments``, ``attributes``): a live dataflow goes on unchanged while it is edited.
+    What people choose in the wizard is a draft (``draft_segments``, ``draft_attributes``, present while ``draft_at``
+    is set) until *Finish* makes it live (``segments``, ``attributes``): a live dataflow goes on unchanged while it is
+    edited.
     """
 
     class State(models.TextChoices):
@@ -175,8 +176,8 @@ class ExportReason(models.TextChoices):
 class PendingExport(models.Model):
     """The outbox: a profile that is to be exported to a dataflow, written in the transaction of the change itself.
 
-    Every writing gives the row a new ``generation``. Delivery deletes the row only with the generation that it read, so a
-    change that comes while the profile is being sent leaves the row standing for another go.
+    Every writing gives the row a new ``generation``. Delivery deletes the row only with the generation that it read, so
+    a change that comes while the profile is being sent leaves the row standing for another go.
     """
 
     dataflow = models.ForeignKey(Dataflow, models.CASCADE, related_name="pending")

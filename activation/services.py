@@ -323,8 +323,8 @@ def _draft(destination: Destination, version: int, by: AbstractBaseUser) -> Iter
 def _refuse_stale(dataflow: Dataflow, version: int, by: AbstractBaseUser) -> None:
     own = dataflow.updated_by_id == by.pk and version >= dataflow.edited_from
     if dataflow.version != version and not own:
-        name = str(dataflow.updated_by) if dataflow.updated_by else ""
-        raise EditedByOther(name, dataflow.updated_at)
+        other = dataflow.updated_by
+        raise EditedByOther(other.get_full_name() or str(other) if other else "", dataflow.updated_at)
 
 
 def _refuse_unmappable(paths: Collection[str], fields: dict[str, SchemaField]) -> None:

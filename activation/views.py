@@ -193,7 +193,11 @@ def _save_attributes(request: HttpRequest, destination: Destination) -> HttpResp
             destination=destination, version=post.version, by=_person(request), choices=post.choices
         )
     except services.Refused as error:
-        return _attributes_page(request, before, error, post)
+        response = _attributes_page(request, before, error, post)
+        if _htmx(request) and post.added:
+            # The dialog that it was added from covers what the page says.
+            trigger_client_event(response, "toast", {"text": error.message, "variant": "error"})
+        return response
 
     selection = Selection.of(destination)
     if post.action == "next":

@@ -9,6 +9,7 @@ from typing import Concatenate, ParamSpec, cast
 from django.contrib.auth.views import redirect_to_login
 from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponseBase
+from django_htmx.http import HttpResponseClientRefresh
 
 P = ParamSpec("P")
 View = Callable[Concatenate[HttpRequest, P], HttpResponseBase]
@@ -32,6 +33,9 @@ def requires(*permissions: str) -> Callable[[View[P]], View[P]]:
         @wraps(view)
         def guarded(request: HttpRequest, *args: P.args, **kwargs: P.kwargs) -> HttpResponseBase:
             if not request.user.is_authenticated:
+                if getattr(request, "htmx", False):
+                    # A part of a page asks (some do so every few seconds): the sign-in page does not belong into it.
+                    return HttpResponseClientRefresh()
                 return redirect_to_login(request.get_full_path())
             missing = [permission for permission in permissions if not request.user.has_perm(permission)]
             if missing:

@@ -328,6 +328,18 @@ def test_the_review_shows_all_there_is(client: Client) -> None:
     assert destination.account.credentials.open()["secret_access_key"] not in text
 
 
+def test_a_review_of_thousands_of_segments_takes_few_queries(
+    client: Client, destination: Destination, django_assert_max_num_queries: DjangoAssertNumQueries
+) -> None:
+    Segment.objects.bulk_create([Segment(pk=f"s{n}", name=f"Segment {n:05}") for n in range(3_000)])
+    members(Segment.objects.get(pk="s7"), 5)
+    send_segments(client, destination, [], [], action="all")
+    with django_assert_max_num_queries(20):
+        page = client.get(url("review", destination), {"page": "120"})
+    assert page.context["backfill"] == 5
+    assert [segment.name for segment in page.context["page"]][-1] == "Segment 02999"
+
+
 @pytest.mark.usefixtures("stream")
 def test_the_estimate_sets_the_backfill_against_the_stream(client: Client, destination: Destination) -> None:
     segment = SegmentFactory.create()

@@ -119,6 +119,12 @@ def test_htmx_gets_the_part_and_everybody_else_a_page(client: Client, dataflow: 
         assert "<html" not in text_of(client.get(where, headers=HTMX))
 
 
+def test_a_part_of_who_was_signed_out_has_the_page_loaded_again(dataflow: Dataflow) -> None:
+    response = Client().get(reverse("activation:runs", args=[dataflow.destination_id]), headers=HTMX)
+    assert response["HX-Refresh"] == "true"
+    assert response.content == b""
+
+
 def test_what_does_not_exist_is_a_404(client: Client) -> None:
     for name in ("runs", "run", "activation_data", "profile_exports"):
         assert client.get(reverse(f"activation:{name}", args=[uuid.uuid4()])).status_code == 404

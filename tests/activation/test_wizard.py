@@ -381,6 +381,16 @@ def test_adding_with_htmx_says_so_and_refreshes_the_sample(client: Client, desti
     assert "draft-saved" in response["HX-Trigger-After-Settle"]
 
 
+def test_what_can_not_be_added_from_the_dialog_is_said_over_it(
+    client: Client, destination: Destination
+) -> None:
+    ready(client, destination, SegmentFactory.create())
+    data = {"version": version(destination), "path": ["personID"], "add": "gone.meanwhile"}
+    response = client.post(url("attributes", destination), data, headers=HTMX)
+    assert response.status_code == 422
+    assert "gone.meanwhile" in response["HX-Trigger"]
+
+
 def test_pasted_paths_are_added_and_unknown_ones_named(client: Client, destination: Destination) -> None:
     ready(client, destination, SegmentFactory.create())
     send_attributes(
