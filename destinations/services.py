@@ -1,204 +1,72 @@
-"""Every write of accounts and destinations. The other side is asked before a transaction begins, never inside one."""
+"""Every write of accounts and destinations.
+
+What asks the other side does so before its transaction: no lock and no connection of the database waits for a network.
+"""
 
 from __future__ import annotations
 
 import uuid
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
 from django.contrib.auth.models import AbstractBaseUser
-from django.core.exceptions import ValidationError
 from django.db import IntegrityError, transaction
+from django.db.models import ProtectedError
 from django.utils import timezone
 from django.utils.functional import Promise
-from django.utils.translation import gettext_lazy as _
+from django.utils.translation import gettext as _
+from django.utils.translation import ngettext
+from django.views.decorators.debug import sensitive_variables
 
 from destinations import connectors
-from destinations.connectors.base import Check, CheckStatus, Connection, ConnectorError
-from destinations.fields import Encrypted, KeyLost
+from destinations.connectors.base import Check, CheckStatus, Connection
+from destinations.fields import KeyLost
 from destinations.models import Account, Destination
 from destinations.signals import connection_changed
-from governance.models import MarketingAction
+
+NAMED_IN_REASON = 5  # destinations that a refusal names
+ROTATED_AT_ONCE = 200
 
 
 class Refused(Exception):
-    """A write that can't be done; the text says why, in the reader's language.
+    """It can't be done; the text says why, in the reader's language.
 
     Args:
-        field: the form's field that it is about; empty where it is about the whole.
+        field: the field of the form that it is about, or empty.
     """
 
     def __init__(self, message: str | Promise, field: str = "") -> None:
         super().__init__(message)
-        self.message = message
+        self.message = str(message)
         self.field = field
 
 
 class EditedByOther(Refused):
     """Somebody else saved since the page was loaded. Nothing was overwritten."""
 
-    def __init__(self) -> None:
-        super().__init__(
-            _(
-                "Somebody else changed this destination since you opened this page. Nothing was saved: "
-                "load the page again to see what is there now."
-            )
-        )
+
+class NotConnected(Exception):
+    """The other side refused the connection. ``checks`` has its words."""
+
+    def __init__(self, checks: Sequence[Check]) -> None:
+        super().__init__("not connected")
+        self.checks = list(checks)
 
 
 @dataclass(frozen=True, slots=True)
-class Tested:
-    """What *Connect to destination* found.
+class Connected:
+    """An account that was saved, and what its test found (nothing where it was not tested again)."""
 
-    Args:
-        account: connected; None where a check failed, and then nothing was saved.
-    """
-
+    account: Account
     checks: list[Check]
-    account: Account | None = None
-
-    @property
-    def connected(self) -> bool:
-        return not any(check.status == CheckStatus.FAILED for check in self.checks)
-
-
-# -- accounts ------------------------------------------------------------------------------------------------------
-
-
-def connect_account(
-    *, id: uuid.UUID, connector: str, name: str, connection: Connection, by: AbstractBaseUser | None
-) -> Tested:
-    """Test a new account, and save it if every check passed.
-
-    Args:
-        id: made with the form. The same form sent twice makes one account.
-        name: of the account; no other one has it.
-
-    Raises:
-        Refused: the name is taken.
-    """
-    type_ = connectors.get(connector)
-    if Account.objects.filter(name__iexact=name).exclude(pk=id).exists():
-        raise Refused(_NAME_TAKEN_BY_ACCOUNT, "name")
-    tested = Tested(type_.check(connection))
-    if not tested.connected:
-        return tested
-    try:
-        with transaction.atomic():
-            account, _made = Account.objects.update_or_create(
-                pk=id,
-                defaults={"name": name, "connected_at": timezone.now()} | _stored(type_, connection),
-                create_defaults={
-                    "name": name,
-                    "connector": connector,
-                    "connected_at": timezone.now(),
-                    "created_by_id": by.pk if by else None,
-                }
-                | _stored(type_, connection),
-            )
-    except IntegrityError:
-        raise Refused(_NAME_TAKEN_BY_ACCOUNT, "name") from None
-    return Tested(tested.checks, account)
-
-
-def test_account(account: Account) -> Tested:
-    """Test what is stored. The account notes when it was last connected.
-
-    Raises:
-        KeyLost: it can't be decrypted any more.
-    """
-    tested = Tested(account.type.check(account.connection()))
-    if not tested.connected:
-        return tested
-    account.connected_at = timezone.now()
-    account.save(update_fields=["connected_at"])
-    return Tested(tested.checks, account)
-
-
-def edit_account(account: Account, *, name: str, connection: Connection) -> Tested:
-    """Test new credentials, and save them if every check passed. What its destinations waited for is tried at once.
-
-    Raises:
-        Refused: the name is taken.
-    """
-    if Account.objects.filter(name__iexact=name).exclude(pk=account.pk).exists():
-        raise Refused(_NAME_TAKEN_BY_ACCOUNT, "name")
-    tested = Tested(account.type.check(connection))
-    if not tested.connected:
-        return tested
-    try:
-        with transaction.atomic():
-            for attribute, value in _stored(account.type, connection).items():
-                setattr(account, attribute, value)
-            account.name = name
-            account.connected_at = timezone.now()
-            account.save()
-            _announce(account.destinations.values_list("pk", flat=True))
-    except IntegrityError:
-        raise Refused(_NAME_TAKEN_BY_ACCOUNT, "name") from None
-    return Tested(tested.checks, account)
-
-
-def delete_account(account: Account) -> None:
-    """Forget an account and its credentials.
-
-    Raises:
-        Refused: destinations use it; the text names them.
-    """
-    with transaction.atomic():
-        Account.objects.select_for_update().filter(pk=account.pk).first()
-        names = list(account.destinations.order_by("name").values_list("name", flat=True)[:4])
-        if names:
-            shown = ", ".join(f"“{name}”" for name in names[:3]) + (", …" if len(names) > 3 else "")
-            raise Refused(
-                _("“%(account)s” is in use by %(destinations)s and can't be deleted. Delete those first.")
-                % {"account": account.name, "destinations": shown}
-            )
-        account.delete()
-
-
-def rotate_credential_keys(batch_size: int = 500) -> tuple[int, list[Account]]:
-    """Encrypt every account's credentials with the newest key.
-
-    Returns:
-        How many were, and the accounts whose key is lost.
-    """
-    rotated, lost = 0, []
-    last: uuid.UUID | None = None
-    while True:
-        with transaction.atomic():
-            page = Account.objects.select_for_update(no_key=True).order_by("pk")
-            batch = list((page.filter(pk__gt=last) if last else page)[:batch_size])
-            if not batch:
-                return rotated, lost
-            readable = []
-            for account in batch:
-                try:
-                    account.credentials = account.credentials.rotated()
-                except KeyLost:
-                    lost.append(account)
-                else:
-                    readable.append(account)
-            Account.objects.bulk_update(readable, ["credentials"])
-            rotated += len(readable)
-            last = batch[-1].pk
-
-
-def _stored(type_: connectors.Connector, connection: Connection) -> dict[str, Any]:
-    return {
-        "credentials": Encrypted.of(connection.credentials),
-        "masked": type_.masked(connection.credentials),
-        "settings": dict(connection.settings),
-    }
-
-
-# -- destinations --------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
 class Setup:
-    """What the *Setup* step asks."""
+    """What the *Setup* step says of a destination. ``settings`` are the connector's, e.g. ``{"stream": …}``."""
 
     name: str
     settings: Mapping[str, Any]
@@ -206,107 +74,346 @@ class Setup:
     include_segment_names: bool = False
     include_segment_timestamps: bool = False
     partition_key: str = Destination.PARTITION_BY_PROFILE
-    marketing_actions: Collection[MarketingAction] = field(default_factory=list)
+    marketing_actions: Collection[uuid.UUID] = ()
+
+    def columns(self) -> dict[str, Any]:
+        return {
+            "name": self.name,
+            "settings": dict(self.settings),
+            "description": self.description,
+            "include_segment_names": self.include_segment_names,
+            "include_segment_timestamps": self.include_segment_timestamps,
+            "partition_key": self.partition_key,
+        }
 
 
-def check_target(account: Account, settings: Mapping[str, Any]) -> None:
-    """See that the destination can be written to. Asks the other side: up to 10 s.
+@dataclass(slots=True)
+class Rotation:
+    """What :func:`rotate_keys` did. ``lost`` are names of accounts that no key opens."""
+
+    rotated: int = 0
+    lost: list[str] = field(default_factory=list)
+
+
+# -- accounts ------------------------------------------------------------------------------------------------------
+
+
+@sensitive_variables("connection")
+def test(connector: str, connection: Connection) -> list[Check]:
+    """Ask the other side.
+
+    Returns:
+        What was found: everything passed, or could not be asked.
 
     Raises:
-        Refused: it can't, in the other side's words; about the field of the target.
+        NotConnected: a check failed.
+    """
+    checks = connectors.get(connector).check(connection)
+    if any(check.status == CheckStatus.FAILED for check in checks):
+        raise NotConnected(checks)
+    return checks
+
+
+@sensitive_variables("connection")
+def connect_account(
+    *, id: uuid.UUID, connector: str, name: str, connection: Connection, by: AbstractBaseUser | None
+) -> Connected:
+    """Test a connection and keep it as a new account.
+
+    Args:
+        id: made by the page. Sent twice (a double click, another tab), it still makes one account.
+
+    Raises:
+        NotConnected: nothing was saved.
+        Refused: the name is taken, or this page has made another account already.
+    """
+    if Account.objects.exclude(pk=id).filter(name__iexact=name).exists():
+        raise _account_name_taken()
+    checks = test(connector, connection)
+    try:
+        with transaction.atomic():
+            account, created = Account.objects.get_or_create(
+                pk=id,
+                defaults={
+                    "connector": connector,
+                    "created_by_id": by.pk if by else None,
+                    **_stored(connector, name, connection),
+                },
+            )
+    except IntegrityError:
+        raise _account_name_taken() from None
+    if not created and not _is(account, connector, name, connection):
+        raise Refused(
+            _("This page has connected the account “%(name)s” already. Press again to connect another.")
+            % {"name": account.name}
+        )
+    return Connected(account, checks)
+
+
+def test_account(account: Account) -> list[Check]:
+    """Test what is stored.
+
+    Raises:
+        NotConnected: in the other side's words.
+        KeyLost: the credentials must be entered again.
+    """
+    checks = test(account.connector, account.connection())
+    Account.objects.filter(pk=account.pk).update(connected_at=timezone.now())
+    return checks
+
+
+@sensitive_variables("connection", "stored")
+def edit_account(*, account: Account, seen: datetime, name: str, connection: Connection) -> Connected:
+    """Save other credentials, settings or another name. What is held for an error then goes on.
+
+    Args:
+        account: as it was when ``connection`` was made from it.
+        seen: its ``updated_at`` when the page was loaded.
+        connection: whole, with the stored secrets where none were entered. Tested before it is saved; a change of
+            the name alone is not.
+
+    Raises:
+        NotConnected: nothing was saved.
+        Refused: the name is taken.
+        EditedByOther: nothing was overwritten.
+    """
+    if account.updated_at != seen:
+        raise _account_edited()
+    if Account.objects.exclude(pk=account.pk).filter(name__iexact=name).exists():
+        raise _account_name_taken()
+    same = _is(account, account.connector, account.name, connection)
+    checks = [] if same else test(account.connector, connection)
+    try:
+        with transaction.atomic():
+            locked = Account.objects.select_for_update(no_key=True).filter(pk=account.pk).first()
+            if locked is None:
+                raise Refused(_("The account was deleted meanwhile."))
+            if locked.updated_at != seen:
+                raise _account_edited()
+            if same:
+                changed = {"name": name}
+            else:
+                changed = _stored(account.connector, name, connection)
+            for attribute, value in changed.items():
+                setattr(locked, attribute, value)
+            locked.save(update_fields=[*changed, "updated_at"])
+            if not same:
+                _announce(Destination.objects.filter(account=locked).values_list("pk", flat=True))
+    except IntegrityError:
+        raise _account_name_taken() from None
+    return Connected(locked, checks)
+
+
+def delete_account(account_id: uuid.UUID) -> None:
+    """Delete an account that no destination uses. Does nothing when it is gone already.
+
+    Raises:
+        Refused: naming the destinations.
     """
     try:
-        account.type.describe_target(account.connection(), settings)
-    except ConnectorError as error:
-        target_field = account.type.destination_form.target_field
-        raise Refused(f"{error.code}: {error.message} {error.hint}".strip(), target_field) from None
+        with transaction.atomic():
+            account = Account.objects.select_for_update().filter(pk=account_id).first()
+            if account is not None:
+                account.delete()
+    except (ProtectedError, IntegrityError):
+        names = list(Destination.objects.filter(account=account_id).values_list("name", flat=True))
+        raise Refused(in_use(names)) from None
+
+
+def in_use(names: Sequence[str]) -> str:
+    """Why an account with these destinations can't be deleted."""
+    listed = ", ".join(f"“{name}”" for name in names[:NAMED_IN_REASON])
+    if len(names) > NAMED_IN_REASON:
+        listed += ", …"
+    return ngettext(
+        "%(count)s destination uses this account: %(names)s. Delete it first.",
+        "%(count)s destinations use this account: %(names)s. Delete them first.",
+        len(names),
+    ) % {"count": len(names), "names": listed}
+
+
+def rotate_keys() -> Rotation:
+    """Encrypt the credentials of every account with the newest key, a batch at a time.
+
+    An account that is edited meanwhile has the newest key already and is left alone.
+    """
+    done = Rotation()
+    last: uuid.UUID | None = None
+    while True:
+        accounts = Account.objects.order_by("pk").only("name", "credentials")
+        if last is not None:
+            accounts = accounts.filter(pk__gt=last)
+        batch = list(accounts[:ROTATED_AT_ONCE])
+        if not batch:
+            return done
+        last = batch[-1].pk
+        with transaction.atomic():
+            for account in batch:
+                try:
+                    rotated = account.credentials.rotated()
+                except KeyLost:
+                    done.lost.append(account.name)
+                    continue
+                unchanged = Account.objects.filter(pk=account.pk, credentials=account.credentials)
+                done.rotated += unchanged.update(credentials=rotated)
+
+
+@sensitive_variables("connection")
+def _stored(connector: str, name: str, connection: Connection) -> dict[str, Any]:
+    return {
+        "name": name,
+        "credentials": connection.credentials,
+        "masked": connectors.get(connector).masked(connection.credentials),
+        "settings": dict(connection.settings),
+        "connected_at": timezone.now(),
+    }
+
+
+@sensitive_variables("connection", "stored")
+def _is(account: Account, connector: str, name: str, connection: Connection) -> bool:
+    try:
+        stored = account.connection()
     except KeyLost:
-        raise Refused(_CREDENTIALS_LOST) from None
+        return False
+    return (account.connector, account.name, dict(stored.credentials), dict(stored.settings)) == (
+        connector,
+        name,
+        dict(connection.credentials),
+        dict(connection.settings),
+    )
+
+
+def _account_name_taken() -> Refused:
+    return Refused(_("There is an account with this name already."), "name")
+
+
+def _account_edited() -> EditedByOther:
+    return EditedByOther(
+        _("Somebody else changed this account meanwhile. What you entered here was not saved.")
+    )
+
+
+# -- destinations --------------------------------------------------------------------------------------------------
 
 
 def create_destination(
     *, id: uuid.UUID, account: Account, setup: Setup, by: AbstractBaseUser | None
 ) -> Destination:
-    """Make a destination.
+    """Keep where to write, once the other side has said that it is there.
 
     Args:
-        id: made with the form. The same form sent twice makes one destination.
+        id: made by the page. Sent again (a double click, the back button) it makes no second destination: what is
+            new in ``setup`` is saved in the one that it made.
 
     Raises:
-        Refused: the name is taken, or the other side does not let it be written to.
+        ConnectorError: the stream can't be written to.
+        KeyLost: the account's credentials must be entered again.
+        Refused: the name is taken, or the account was deleted.
+        EditedByOther: it is there already, and was edited since.
     """
-    if made := Destination.objects.filter(pk=id).first():
-        return made
-    if Destination.objects.filter(name__iexact=setup.name).exists():
-        raise Refused(_NAME_TAKEN_BY_DESTINATION, "name")
-    check_target(account, setup.settings)
-    try:
-        with transaction.atomic():
-            destination = Destination(pk=id, account=account, created_by_id=by.pk if by else None)
-            _fill(destination, setup)
-            destination.save(force_insert=True)
+    if Destination.objects.filter(pk=id, account=account).exists():
+        return edit_destination(destination_id=id, version=1, setup=setup)
+    _refuse_taken(id, setup.name)
+    account.type.describe_target(account.connection(), setup.settings)
+    with _naming():
+        if not Account.objects.select_for_update(no_key=True).filter(pk=account.pk).exists():
+            raise Refused(_("The account was deleted meanwhile."))
+        destination, created = Destination.objects.get_or_create(
+            pk=id,
+            defaults={"account": account, "created_by_id": by.pk if by else None, **setup.columns()},
+        )
+        if created:
             destination.marketing_actions.set(setup.marketing_actions)
-    except IntegrityError:
-        # The other click of a double click was first, or somebody took the name.
-        if made := Destination.objects.filter(pk=id).first():
-            return made
-        raise Refused(_NAME_TAKEN_BY_DESTINATION, "name") from None
     return destination
 
 
-def edit_destination(destination: Destination, *, version: int, setup: Setup) -> Destination:
-    """Change a destination. What it waited for is tried at once.
+def edit_destination(*, destination_id: uuid.UUID, version: int, setup: Setup) -> Destination:
+    """Save what was changed. What is held for an error then goes on.
 
     Args:
-        version: the one that was edited.
+        version: of the destination that the page showed.
 
     Raises:
-        EditedByOther: it is not the present one. Nothing is overwritten.
-        Refused: the name is taken, or the other side does not let the new target be written to.
+        ConnectorError: another stream, and it can't be written to.
+        KeyLost: another stream, and the account's credentials must be entered again.
+        Refused: the name is taken, or the destination was deleted.
+        EditedByOther: nothing was overwritten.
     """
-    if dict(setup.settings) != destination.settings:
-        check_target(destination.account, setup.settings)
+    shown = Destination.objects.select_related("account").filter(pk=destination_id).first()
+    if shown is None:
+        raise _destination_deleted()
+    if _has(shown, setup):  # a second click
+        return shown
+    if shown.version != version:
+        raise _destination_edited()
+    _refuse_taken(destination_id, setup.name)
+    if shown.settings != dict(setup.settings):
+        shown.type.describe_target(shown.account.connection(), setup.settings)
+    with _naming():
+        destination = Destination.objects.select_for_update(no_key=True).filter(pk=destination_id).first()
+        if destination is None:
+            raise _destination_deleted()
+        if destination.version != version:
+            if _has(destination, setup):
+                return destination
+            raise _destination_edited()
+        columns = setup.columns()
+        for attribute, value in columns.items():
+            setattr(destination, attribute, value)
+        destination.version += 1
+        destination.save(update_fields=[*columns, "version", "updated_at"])
+        destination.marketing_actions.set(setup.marketing_actions)
+        _announce([destination.pk])
+    return destination
+
+
+def delete_destination(destination_id: uuid.UUID) -> None:
+    """Delete a destination with its activation, what is queued, and its runs. The account stays.
+
+    What is in the stream stays there, too. Does nothing when it is gone already.
+    """
+    with transaction.atomic():
+        destination = Destination.objects.select_for_update().filter(pk=destination_id).first()
+        if destination is not None:
+            destination.delete()
+
+
+@contextmanager
+def _naming() -> Iterator[None]:
+    """A transaction in which a name can turn out to be taken."""
     try:
         with transaction.atomic():
-            current = Destination.objects.select_for_update(no_key=True).get(pk=destination.pk)
-            if current.version != version:
-                raise EditedByOther
-            if Destination.objects.filter(name__iexact=setup.name).exclude(pk=current.pk).exists():
-                raise Refused(_NAME_TAKEN_BY_DESTINATION, "name")
-            _fill(current, setup)
-            current.version += 1
-            current.save()
-            current.marketing_actions.set(setup.marketing_actions)
-            _announce([current.pk])
+            yield
     except IntegrityError:
-        raise Refused(_NAME_TAKEN_BY_DESTINATION, "name") from None
-    return current
+        raise _destination_name_taken() from None
 
 
-def delete_destination(destination: Destination) -> None:
-    """Forget a destination with its dataflow, what waits for it, and its runs. What is in the stream stays there."""
-    with transaction.atomic():
-        destination.delete()
+def _refuse_taken(id: uuid.UUID, name: str) -> None:
+    if Destination.objects.exclude(pk=id).filter(name__iexact=name).exists():
+        raise _destination_name_taken()
 
 
-def _fill(destination: Destination, setup: Setup) -> None:
-    destination.name = setup.name
-    destination.description = setup.description
-    destination.settings = dict(setup.settings)
-    destination.include_segment_names = setup.include_segment_names
-    destination.include_segment_timestamps = setup.include_segment_timestamps
-    destination.partition_key = setup.partition_key
-    try:
-        destination.clean_fields(exclude=["account", "created_by"])
-    except ValidationError as error:
-        name, messages = next(iter(error.message_dict.items()))
-        raise Refused(" ".join(messages), name) from None
+def _has(destination: Destination, setup: Setup) -> bool:
+    return all(getattr(destination, name) == value for name, value in setup.columns().items()) and set(
+        destination.marketing_actions.values_list("pk", flat=True)
+    ) == set(setup.marketing_actions)
 
 
-def _announce(destination_ids: Any) -> None:
-    connection_changed.send(sender=Destination, destination_ids=list(destination_ids))
+def _announce(destination_ids: Collection[uuid.UUID]) -> None:
+    ids = list(destination_ids)
+    if ids:
+        connection_changed.send(sender=Destination, destination_ids=ids)
 
 
-_NAME_TAKEN_BY_ACCOUNT = _("There is an account with this name already.")
-_NAME_TAKEN_BY_DESTINATION = _("There is a destination with this name already.")
-_CREDENTIALS_LOST = _("The account's credentials can't be read any more. Enter them again under Accounts.")
+def _destination_name_taken() -> Refused:
+    return Refused(_("There is a destination with this name already."), "name")
+
+
+def _destination_deleted() -> Refused:
+    return Refused(_("The destination was deleted meanwhile."))
+
+
+def _destination_edited() -> EditedByOther:
+    return EditedByOther(
+        _("Somebody else changed this destination meanwhile. What you entered here was not saved.")
+    )

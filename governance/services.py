@@ -1,24 +1,66 @@
-"""Writes of governance."""
+"""What people do to marketing actions. A refusal is Django's ``ValidationError``; nothing is written then."""
 
 from __future__ import annotations
 
 from django.core.exceptions import ValidationError
 from django.db import IntegrityError, transaction
+from django.utils.translation import gettext as _
 
 from governance.models import MarketingAction
 
 
 def create_marketing_action(*, name: str, description: str = "") -> MarketingAction:
-    """Make a marketing action of one's own.
+    """An own marketing action.
 
     Raises:
-        ValidationError: no name, too long a one, or there is an action of this name, in whatever case.
+        ValidationError: there is none without a name, and none twice. Core ones count with both their names: the
+            English one, and the one in the reader's language.
     """
-    action = MarketingAction(name=name.strip(), description=description.strip())
-    action.full_clean()
+    name = _checked(name)
+    return _save(MarketingAction(name=name, description=description.strip()))
+
+
+def edit_marketing_action(action: MarketingAction, *, name: str, description: str) -> MarketingAction:
+    """Another name or description. Raises ValidationError: core ones do not change."""
+    if action.core:
+        raise _core()
+    action.name, action.description = _checked(name, action), description.strip()
+    return _save(action)
+
+
+def delete_marketing_action(action: MarketingAction) -> None:
+    """Raises ValidationError for a core one."""
+    if action.core:
+        raise _core()
+    action.delete()
+
+
+def _save(action: MarketingAction) -> MarketingAction:
     try:
         with transaction.atomic():
-            action.save(force_insert=True)
+            action.save()
     except IntegrityError:
-        raise ValidationError({"name": action.unique_error_message(MarketingAction, ("name",))}) from None
+        raise _taken() from None
     return action
+
+
+def _checked(name: str, own: MarketingAction | None = None) -> str:
+    name = " ".join(name.split())
+    if not name:
+        raise ValidationError({"name": _("Give it a name.")})
+    most = MarketingAction._meta.get_field("name").max_length or 0
+    if len(name) > most:
+        raise ValidationError({"name": _("A name has up to %(most)s characters.") % {"most": most}})
+    # There are a few dozen; the database's LOWER knows capitals of ASCII only, on SQLite.
+    for other in MarketingAction.objects.exclude(pk=own.pk if own else None):
+        if name.casefold() in (other.name.casefold(), str(other).casefold()):
+            raise _taken()
+    return name
+
+
+def _taken() -> ValidationError:
+    return ValidationError({"name": _("There is a marketing action with this name already.")})
+
+
+def _core() -> ValidationError:
+    return ValidationError(_("Core marketing actions can't be changed or deleted."))
