@@ -1,7 +1,7 @@
 """A model field for secrets: JSON, encrypted with keys that the database does not have.
 
-The value of the field is an :class:`Encrypted`, which opens only when asked to: a list of accounts never decrypts, and no
-``repr``, log or template shows more than that there is something.
+The value of the field is an :class:`Encrypted`, which opens only when asked to: a list of accounts never decrypts, and
+no ``repr``, log or template shows more than that there is something.
 """
 
 from __future__ import annotations
@@ -108,5 +108,4 @@ class EncryptedJSONField(_TextField):
         return self.get_prep_value(self.value_from_object(obj)) or ""
 
     def formfield(self, *args: Any, **kwargs: Any) -> None:
-        """No form may show it: forms have write-only fields of their own."""
-        return None
+        """None: no form may show it. Forms have write-only fields of their own."""

@@ -1,0 +1,77 @@
+"""A product in use: an account, a destination and an enabled dataflow, made through the services behind the pages."""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import dataclass
+
+from tests.product import Product
+
+_MAKE = """
+import json, sys
+from django.contrib.auth.models import User
+from activation import services as activation
+from activation.models import Dataflow, PendingExport
+from destinations.connectors.base import Connection
+from destinations.fields import Encrypted
+from destinations.models import Account, Destination
+from profiles.models import Profile, Segment
+
+url, key, secret = sys.argv[1:]
+by = User.objects.get(username="admin")
+account, _ = Account.objects.get_or_create(
+    name="Local stream of the marketing team",
+    defaults=dict(
+        connector="kinesis",
+        credentials=Encrypted.of({"access_key_id": key, "secret_access_key": secret}),
+        masked=key[:4] + "…" + key[-4:],
+        settings={"region": "us-east-1", "endpoint_url": url},
+        created_by=by,
+    ),
+)
+destination, made = Destination.objects.get_or_create(
+    name="Profile exports",
+    defaults=dict(
+        account=account, description="프로필 변경 사항", settings={"stream": "profile-exports"}, created_by=by,
+        include_segment_names=True,
+    ),
+)
+if made:
+    ids = list(Segment.objects.order_by("name").values_list("pk", flat=True)[:3])
+    activation.save_segments(destination=destination, version=0, by=by, shown=ids, ticked=ids)
+    dataflow = Dataflow.objects.get(destination=destination)
+    activation.finish(
+        destination=destination, version=dataflow.version, by=by, segments=len(ids), attributes=4
+    )
+dataflow = Dataflow.objects.get(destination=destination)
+run = dataflow.runs.first()
+segment = dataflow.segments.first()
+print(json.dumps({
+    "waiting": PendingExport.objects.filter(dataflow=dataflow).count(),
+    "account": str(account.pk), "destination": str(destination.pk), "run": str(run.pk) if run else "",
+    "profile": str(segment.memberships.exclude(status="exited").first().profile_id), "segment": segment.pk,
+}))
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Activated:
+    """Ids of what there is."""
+
+    account: str
+    destination: str
+    run: str
+    profile: str
+    segment: str
+
+
+def activate(product: Product) -> Activated:
+    """Make it, and wait until the backfill has gone through the worker."""
+    deadline = time.monotonic() + 60
+    code = f"import sys; sys.argv = ['', {product.kinesis_url!r}, {product.access_key_id!r}, {product.secret_access_key!r}]\n"
+    while time.monotonic() < deadline:
+        ids = json.loads(product.manage("shell", "--no-imports", "-c", code + _MAKE).splitlines()[-1])
+        if ids.pop("waiting") == 0 and ids["run"]:
+            return Activated(**ids)
+    raise AssertionError("The backfill does not end.")

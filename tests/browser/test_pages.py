@@ -1,0 +1,120 @@
+"""Every page with data in it, in both languages, both themes and both widths: no axe violation, nothing sticks out.
+
+The screenshots are in ``var/browser/pages/``, to be looked at.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import pytest
+from playwright.sync_api import Browser, BrowserContext, Page, ViewportSize
+
+from tests.browser.accessibility import assert_accessible
+from tests.browser.activated import Activated, activate
+from tests.browser.conftest import NARROW, WIDE
+from tests.product import Product
+from tests.services import ROOT
+
+PAGES = {
+    "overview": "/destinations/",
+    "catalog": "/destinations/catalog/",
+    "catalog-card": "/destinations/catalog/?type=kinesis",
+    "catalog-nothing-found": "/destinations/catalog/?q=nothing+like+this",
+    "browse": "/destinations/browse/",
+    "accounts": "/destinations/accounts/",
+    "account-edit": "/destinations/accounts/{account}/edit/",
+    "account-delete": "/destinations/accounts/{account}/delete/",
+    "connect": "/destinations/connect/kinesis/",
+    "setup": "/destinations/connect/kinesis/setup/{account}/",
+    "destination-runs": "/destinations/{destination}/",
+    "destination-data": "/destinations/{destination}/?tab=data",
+    "destination-stream": "/destinations/{destination}/?tab=stream",
+    "destination-edit": "/destinations/{destination}/edit/",
+    "destination-delete": "/destinations/{destination}/delete/",
+    "segments-step": "/activation/{destination}/segments/",
+    "attributes-step": "/activation/{destination}/attributes/",
+    "review-step": "/activation/{destination}/review/",
+    "run": "/activation/runs/{run}/",
+    "profiles": "/profiles/",
+    "profile": "/profiles/{profile}/",
+    "segments": "/segments/",
+    "segment": "/segments/{segment}/",
+    "schema": "/schema/",
+    "password": "/account/password/",
+    "not-found": "/nothing/here/",
+}
+LOOKS: dict[str, tuple[str, str, ViewportSize]] = {
+    "en-light-1440": ("en", "light", WIDE),
+    "en-dark-390": ("en", "dark", NARROW),
+    "ko-dark-1440": ("ko", "dark", WIDE),
+    "ko-light-390": ("ko", "light", NARROW),
+}
+
+
+@pytest.fixture(scope="module")
+def activated(product: Product) -> Activated:
+    return activate(product)
+
+
+@pytest.fixture(scope="module", params=LOOKS)
+def look(
+    request: pytest.FixtureRequest, browser: Browser, product: Product
+) -> Iterator[tuple[str, BrowserContext]]:
+    language, theme, viewport = LOOKS[request.param]
+    context = browser.new_context(base_url=product.url, viewport=viewport)
+    context.set_default_timeout(10_000)
+    page = context.new_page()
+    page.goto("/sign-in/")
+    page.get_by_label("Username").fill(product.user)
+    page.get_by_label("Password", exact=True).fill(product.password)
+    page.get_by_role("button", name="Sign in").click()
+    page.wait_for_url("**/destinations/")
+    page.close()
+    context.add_cookies(
+        [
+            {"name": "django_language", "value": language, "url": product.url},
+            {"name": "theme", "value": theme, "url": product.url},
+        ]
+    )
+    yield request.param, context
+    context.close()
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_every_page_is_accessible_and_fits(
+    name: str, look: tuple[str, BrowserContext], activated: Activated
+) -> None:
+    look_name, context = look
+    page = context.new_page()
+    page.goto(PAGES[name].format(**{key: getattr(activated, key) for key in Activated.__slots__}))
+    settled(page)
+
+    page.screenshot(path=ROOT / "var" / "browser" / "pages" / f"{name}-{look_name}.png", full_page=True)
+    assert page.locator("html").get_attribute("lang") == look_name[:2]
+    too_wide = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
+    assert too_wide <= 0, f"{page.url} is {too_wide} px wider than the window"
+    assert_accessible(page)
+    page.close()
+
+
+def settled(page: Page) -> None:
+    """Wait until the parts that HTMX loads are there."""
+    page.wait_for_function("() => !document.querySelector('.htmx-request, [hx-trigger=\"load\"] .skeleton')")
+    page.wait_for_timeout(100)
+
+
+def test_the_pages_of_an_empty_product_help_on(
+    page: Page, product: Product, sign_in: Callable[[Page], None]
+) -> None:
+    """A search that finds nothing stands in for an empty list: its page says so and offers a way on."""
+    sign_in(page)
+    for path in (
+        "/destinations/browse/?q=zzz",
+        "/destinations/accounts/?q=zzz",
+        "/profiles/?q=zzz",
+        "/segments/?q=zzz",
+    ):
+        page.goto(path)
+        assert page.locator(".empty-state, .empty").count() == 1, path
+        assert_accessible(page)
