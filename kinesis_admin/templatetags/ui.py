@@ -220,12 +220,17 @@ def json_pretty(value: object) -> str:
     """A value, or the JSON in a string or bytes, as indented JSON; other strings come back as they are."""
     if isinstance(value, bytes):
         value = value.decode("utf-8", errors="replace")
-    if isinstance(value, str):
-        try:
-            value = json.loads(value)
-        except ValueError:
-            return str(value)
-    return json.dumps(value, indent=2, ensure_ascii=False, default=str)
+    text = value if isinstance(value, str) else None
+    try:
+        pretty = json.dumps(
+            value if text is None else json.loads(text), indent=2, ensure_ascii=False, default=str
+        )
+    except (ValueError, RecursionError):  # not JSON, or nested deeper than Python reads
+        if text is None:
+            raise
+        return text
+    # Half of a surrogate pair can be escaped in JSON, but a page can't hold it.
+    return pretty.encode(errors="backslashreplace").decode()
 
 
 @register.simple_tag
