@@ -73,10 +73,10 @@ def reasons() -> list[str]:
 
 # -- what does ------------------------------------------------------------------------------------------------------
 
-JOINS = {"memberships": {"mapped": ("realized", NOW)}}
-LEAVES = {"memberships": {"mapped": ("exited", NOW)}}
-FIRST_NAME_AGAIN = {"attributes": {"person": {"name": {"firstName": "Min-jun"}}}}
-IDENTITY_ADDED = {"identities": [("ECID", "1234")]}
+JOINS: dict[str, Any] = {"memberships": {"mapped": ("realized", NOW)}}
+LEAVES: dict[str, Any] = {"memberships": {"mapped": ("exited", NOW)}}
+FIRST_NAME_AGAIN: dict[str, Any] = {"attributes": {"person": {"name": {"firstName": "Min-jun"}}}}
+IDENTITY_ADDED: dict[str, Any] = {"identities": [("ECID", "1234")]}
 
 
 @pytest.mark.parametrize("before", ["realized", "existing"])
