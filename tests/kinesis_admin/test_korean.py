@@ -69,7 +69,7 @@ def test_refusals_are_in_the_readers_language(client: Client, path: str, title: 
 
 
 def words_of_unfold() -> Iterator[str]:
-    """The messages of its templates and its Python, without the parts that are not installed; of plurals the singular."""
+    """The messages of its templates and its Python, without what is not installed; of plurals the singular."""
     paths = [path for path in UNFOLD.rglob("*") if "contrib" not in path.relative_to(UNFOLD).parts]
     for path in (path for path in paths if path.suffix == ".html"):
         code = templatize(path.read_text())
