@@ -211,18 +211,23 @@ def in_need_of_attention() -> list[Attention]:
 
 
 def totals() -> Totals:
-    """In three queries."""
-    recent = ("activated", "excluded", "failed")
-    sums = Destination.objects.annotate(
-        status=_status(), **{column: _sum_of_recent_runs(column) for column in recent}
-    ).aggregate(
+    """In four queries."""
+    counts = Destination.objects.annotate(status=_status()).aggregate(
         destinations=Count("pk"),
         live=Count("pk", filter=~Q(status=Status.DRAFT)),
         enabled=Count("pk", filter=~Q(status__in=[Status.DRAFT, Status.DISABLED])),
-        **{column: Coalesce(Sum(column), 0) for column in recent},
     )
-    segments = Destination.objects.aggregate(n=Count("dataflow__mapped_segments__segment", distinct=True))
-    return Totals(accounts=Account.objects.count(), segments=segments["n"], **sums)
+    recent = Destination.objects.annotate(
+        of_activated=_sum_of_recent_runs("activated"),
+        of_excluded=_sum_of_recent_runs("excluded"),
+        of_failed=_sum_of_recent_runs("failed"),
+    ).aggregate(
+        activated=Coalesce(Sum("of_activated"), 0),
+        excluded=Coalesce(Sum("of_excluded"), 0),
+        failed=Coalesce(Sum("of_failed"), 0),
+    )
+    segments = Destination.objects.aggregate(segments=Count("dataflow__mapped_segments__segment", distinct=True))
+    return Totals(accounts=Account.objects.count(), **counts, **recent, **segments)
 
 
 def _with_dataflow() -> QuerySet[Destination]:
