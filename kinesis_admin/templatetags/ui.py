@@ -234,8 +234,11 @@ def json_pretty(value: object) -> str:
 
 
 @register.simple_tag
-def code_block(text: object, label: object = "", css_class: str = "") -> SafeString:
-    """Text in monospace with its name and a button that copies it; `css_class="tall"` lets it grow."""
+def code_block(text: object, label: object = "", css_class: str = "", name: object = "") -> SafeString:
+    """Text in monospace with its label and a button that copies it; `css_class="tall"` lets it grow.
+
+    `name` is what a screen reader calls it, where several in a page have the same label.
+    """
     return format_html(
         '<figure class="code {2}"><figcaption><span class="code-label">{1}</span>'
         '<button type="button" class="button quiet small js-only" data-copy-block>{3}<span>{4}</span>'
@@ -246,7 +249,7 @@ def code_block(text: object, label: object = "", css_class: str = "") -> SafeStr
         css_class,
         _icon("copy", 14, ""),
         gettext("Copy"),
-        label or gettext("Code"),
+        name or label or gettext("Code"),
     )
 
 
