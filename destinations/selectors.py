@@ -226,7 +226,9 @@ def totals() -> Totals:
         excluded=Coalesce(Sum("of_excluded"), 0),
         failed=Coalesce(Sum("of_failed"), 0),
     )
-    segments = Destination.objects.aggregate(segments=Count("dataflow__mapped_segments__segment", distinct=True))
+    segments = Destination.objects.aggregate(
+        segments=Count("dataflow__mapped_segments__segment", distinct=True)
+    )
     return Totals(accounts=Account.objects.count(), **counts, **recent, **segments)
 
 
@@ -329,4 +331,4 @@ def _sorted(found: QuerySet[M], column: Any, descending: bool) -> QuerySet[M]:
     """Sorted by a column; what never happened is older than everything."""
     key = F("sorted_by")
     first = key.desc(nulls_last=True) if descending else key.asc(nulls_first=True)
-    return cast("QuerySet[M]", found.annotate(sorted_by=column).order_by(first, "name", "pk"))
+    return cast("QuerySet[M]", found.annotate(sorted_by=column).order_by(first, Lower("name"), "pk"))
