@@ -351,6 +351,17 @@ def test_of_two_people_the_later_is_told(client: Client, account: Account) -> No
     assert save(client, account, name="Mine")["Location"] == ACCOUNTS
 
 
+def test_a_second_click_is_not_somebody_else(
+    client: Client, account: Account, went_on: list[uuid.UUID]
+) -> None:
+    DestinationFactory.create(account=account)
+    in_the_wrong_region(account)
+    sent = page_of(client, account) | {"name": "Renamed", "region": "us-east-1"}
+    for _click in range(2):
+        assert client.post(edit_url(account), sent)["Location"] == ACCOUNTS
+    assert len(went_on) == 1
+
+
 @pytest.mark.parametrize("seen", ["", "x", "2026-13-45T00:00:00", "2026-11-25", "2026-11-25T00:00:00"])
 def test_a_page_that_does_not_say_what_it_showed_overwrites_nothing(
     client: Client, account: Account, seen: str
