@@ -396,7 +396,7 @@ def test_a_long_list_can_be_searched_and_starts_with_what_is_chosen(client: Clie
     AccountFactory.create_batch(SEARCHED_FROM - 1)
     assert "Search accounts" not in client.get(URL).content.decode()
     last = AccountFactory.create(name="Zürich")
-    page = client.get(URL, {"account": last.pk})
+    page = client.get(URL, {"account": str(last.pk)})
     assert "Search accounts" in page.content.decode()
     assert page.context["accounts"][0] == last
 
