@@ -93,3 +93,9 @@ def reached(dataflow_id: uuid.UUID, token: uuid.UUID) -> None:
 def release(dataflow_ids: Collection[uuid.UUID]) -> None:
     """Something changed that may have cured the destination: try at once. What was wrong is shown until it works."""
     Lane.objects.filter(dataflow__in=dataflow_ids).update(held_until=None)
+
+
+def lock(dataflow_id: uuid.UUID) -> None:
+    """Until the end of the transaction nobody takes the lane, and nobody settles in it."""
+    Lane.objects.bulk_create([Lane(dataflow_id=dataflow_id)], ignore_conflicts=True)
+    Lane.objects.select_for_update().get(dataflow_id=dataflow_id)
