@@ -81,7 +81,7 @@ def test_no_particle_that_hangs_on_the_last_letter_follows_a_variable() -> None:
     texts = [
         text
         for entry in catalog
-        for text in ([entry.string] if isinstance(entry.string, str) else entry.string)
+        for text in ([entry.string] if isinstance(entry.string, str) else entry.string or [])
     ]
 
     assert [
