@@ -51,7 +51,8 @@ def main(arguments: list[str]) -> int:
     shutil.rmtree(COVERAGE, ignore_errors=True)
     COVERAGE.mkdir(parents=True)
     os.environ.pop("DATABASE_URL", None)
-    rest = ["-m", "not browser", "-n", "2", "--dist", "loadfile", *arguments]
+    # In the order of the files: see tests/conftest.py on tests that commit.
+    rest = ["-m", "not browser", "-n", "2", "--dist", "loadgroup", "--no-loadscope-reorder", *arguments]
     try:
         results = [pytest("SQLite", rest, {})]
         with private_postgres() as url:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hypothesis
 import pytest
 from django.conf import settings
+from django.utils import translation
 
 from kinesis_admin.messages import compile_catalogs
 from tests import services
@@ -11,6 +13,19 @@ from tests.local_kinesis import kinesis_process, local_kinesis
 from tests.services import celery_worker, redis_server, start_worker
 
 __all__ = ["celery_worker", "kinesis_process", "local_kinesis", "redis_server", "start_worker"]
+
+
+# Both cores are busy with other tests: how long one takes says nothing.
+hypothesis.settings.register_profile(
+    "beside others", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.load_profile("beside others")
+
+
+@pytest.fixture(autouse=True)
+def _english() -> None:
+    """A request leaves its language behind in the thread: the next test begins in English nevertheless."""
+    translation.activate(settings.LANGUAGE_CODE)
 
 
 def pytest_configure() -> None:
@@ -22,5 +37,11 @@ def pytest_configure() -> None:
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
-        if services.FIXTURES & set(getattr(item, "fixturenames", ())):
+        fixtures = set(getattr(item, "fixturenames", ()))
+        if services.FIXTURES & fixtures:
             item.add_marker("worker")
+        # Tests that commit empty the database when they end, so pytest-django sorts them behind the others. A file stays
+        # in one process (its servers are its own), in two parts, so that this holds there, too.
+        django_db = item.get_closest_marker("django_db")
+        commits = "transactional_db" in fixtures or (django_db and django_db.kwargs.get("transaction"))
+        item.add_marker(pytest.mark.xdist_group(f"{item.path}{' commits' if commits else ''}"))
