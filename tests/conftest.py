@@ -40,8 +40,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         fixtures = set(getattr(item, "fixturenames", ()))
         if services.FIXTURES & fixtures:
             item.add_marker("worker")
-        # Tests that commit empty the database when they end, so pytest-django sorts them behind the others. A file stays
-        # in one process (its servers are its own), in two parts, so that this holds there, too.
+        # Tests that commit empty the database when they end, so pytest-django sorts them behind the others. A file
+        # stays in one process (its servers are its own), in two parts, so that this holds there, too.
         django_db = item.get_closest_marker("django_db")
         commits = "transactional_db" in fixtures or (django_db and django_db.kwargs.get("transaction"))
         item.add_marker(pytest.mark.xdist_group(f"{item.path}{' commits' if commits else ''}"))
