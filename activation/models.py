@@ -5,15 +5,41 @@ from __future__ import annotations
 import secrets
 import uuid
 from datetime import datetime, timedelta
+from typing import Any
 
 from django.conf import settings
+from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
-from django.db.models import F, Q
+from django.db.models import F, Func, Q
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
 from destinations.models import Destination
 from profiles.models import Profile, SchemaField, Segment
+
+
+SLOTS = 256
+"""Profiles are split by a stable hash, the last byte of their id, into so many slots; lanes own ranges of them."""
+
+MAX_LANES = 64
+
+
+class Slot(Func):
+    """The last byte of a UUID column: random in UUIDs of versions 4 and 7."""
+
+    arity = 1
+    output_field = models.SmallIntegerField()
+
+    def as_postgresql(self, compiler: Any, connection: Any, **extra: Any) -> Any:
+        return self.as_sql(
+            compiler, connection, template="(get_byte(uuid_send(%(expressions)s), 15))::smallint", **extra
+        )
+
+    def as_sqlite(self, compiler: Any, connection: Any, **extra: Any) -> Any:
+        # Kept as 32 hexadecimal digits.
+        digits = "'0123456789abcdef'"
+        high, low = (f"instr({digits}, substr(%(expressions)s, {place}, 1))" for place in (31, 32))
+        return self.as_sql(compiler, connection, template=f"({high} * 16 + {low} - 17)", **extra)
 
 
 def new_generation() -> int:
@@ -44,6 +70,15 @@ class Dataflow(models.Model):
     edited_from = models.PositiveIntegerField(default=0, editable=False)
     draft_at = models.DateTimeField(_("draft saved"), null=True, blank=True)
     finished_at = models.DateTimeField(_("last finished"), null=True, blank=True)
+    # How many workers may deliver at once. Can be changed while it runs.
+    lane_count = models.PositiveSmallIntegerField(
+        _("lanes"), default=4, validators=[MinValueValidator(1), MaxValueValidator(MAX_LANES)]
+    )
+    # While the destination as a whole refuses: why, in the other side's words, and when the next try is.
+    held_until = models.DateTimeField(_("held until"), null=True, editable=False)
+    error_code = models.CharField(_("error code"), max_length=100, blank=True, editable=False)
+    error_message = models.TextField(_("error message"), blank=True, editable=False)
+    error_at = models.DateTimeField(_("error since"), null=True, editable=False)
     created_at = models.DateTimeField(_("created"), default=timezone.now)
     updated_at = models.DateTimeField(_("updated"), auto_now=True)
     updated_by = models.ForeignKey(
@@ -66,7 +101,10 @@ class Dataflow(models.Model):
             models.CheckConstraint(
                 condition=Q(state="draft") | Q(finished_at__isnull=False),
                 name="dataflow_finished_before_enabled",
-            )
+            ),
+            models.CheckConstraint(
+                condition=Q(lane_count__gte=1) & Q(lane_count__lte=MAX_LANES), name="dataflow_lane_count"
+            ),
         ]
 
     def __str__(self) -> str:
@@ -142,26 +180,30 @@ class DraftAttribute(models.Model):
 
 
 class Lane(models.Model):
-    """The right to deliver a dataflow's records: one worker at a time has it, for as long as its lease lasts.
+    """The right to deliver the records of a part of a dataflow's profiles: one worker at a time has it, for as long as its
+    lease lasts.
 
-    ``token`` fences: a worker whose lease was taken over finds another token and commits nothing. ``held_until`` is set
-    while the destination as a whole refuses; ``error_code`` and ``error_message`` say why, in the other side's words.
+    ``token`` fences: a worker whose lease was taken over finds another token and commits nothing. ``of`` is how many
+    lanes the dataflow had when the lease was given: lanes of another number wait until all of these are given back.
     """
 
-    dataflow = models.OneToOneField(Dataflow, models.CASCADE, related_name="lane")
+    dataflow = models.ForeignKey(Dataflow, models.CASCADE, related_name="lanes")
+    number = models.PositiveSmallIntegerField(_("number"))
+    of = models.PositiveSmallIntegerField(_("of"))
     token = models.UUIDField(null=True, editable=False)
     leased_until = models.DateTimeField(_("leased until"), null=True)
-    held_until = models.DateTimeField(_("held until"), null=True)
-    error_code = models.CharField(_("error code"), max_length=100, blank=True)
-    error_message = models.TextField(_("error message"), blank=True)
-    error_at = models.DateTimeField(_("error since"), null=True)
+    # Records a second that each shard was found to take from this lane; shards that never throttled are not in it.
+    pace = models.JSONField(_("pace"), default=dict)
+    # When a message to a worker, already sent, comes due: no second one is sent for that.
+    wake_at = models.DateTimeField(_("next wake"), null=True)
 
     class Meta:
         verbose_name = _("lane")
         verbose_name_plural = _("lanes")
+        constraints = [models.UniqueConstraint(fields=["dataflow", "number"], name="lane_once")]
 
     def __str__(self) -> str:
-        return str(self.dataflow_id)
+        return f"{self.dataflow_id} {self.number + 1}/{self.of}"
 
 
 class ExportReason(models.TextChoices):
@@ -182,8 +224,13 @@ class PendingExport(models.Model):
 
     dataflow = models.ForeignKey(Dataflow, models.CASCADE, related_name="pending")
     profile = models.ForeignKey(Profile, models.CASCADE, related_name="+")
+    slot = models.GeneratedField(
+        expression=Slot("profile"), output_field=models.SmallIntegerField(_("slot")), db_persist=True
+    )
     generation = models.BigIntegerField(default=new_generation, editable=False)
     reason = models.CharField(_("reason"), max_length=10, choices=ExportReason)
+    # One of many that were queued at once (a backfill): changes of the moment overtake it.
+    bulk = models.BooleanField(_("bulk"), default=False)
     created_at = models.DateTimeField(_("queued"), default=timezone.now)
     available_at = models.DateTimeField(_("not before"), default=timezone.now)
     attempts = models.PositiveIntegerField(_("attempts"), default=0)
@@ -193,7 +240,7 @@ class PendingExport(models.Model):
         verbose_name = _("pending export")
         verbose_name_plural = _("pending exports")
         constraints = [models.UniqueConstraint(fields=["dataflow", "profile"], name="pending_once")]
-        indexes = [models.Index(fields=["dataflow", "available_at", "id"], name="pending_next")]
+        indexes = [models.Index(fields=["dataflow", "bulk", "available_at", "id", "slot"], name="pending_next")]
 
     def __str__(self) -> str:
         return f"{self.dataflow_id} ← {self.profile_id}"
