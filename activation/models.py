@@ -213,6 +213,7 @@ class ExportReason(models.TextChoices):
     MEMBERSHIP = "membership", _("Segment membership changed")
     IDENTITY = "identity", _("Identity changed")
     ATTRIBUTE = "attribute", _("Mapped attribute written")
+    REPLAY = "replay", _("Replay")
 
 
 class PendingExport(models.Model):
@@ -267,10 +268,14 @@ class DataflowRun(models.Model):
     excluded = models.PositiveBigIntegerField(_("profiles excluded"), default=0)
     failed = models.PositiveBigIntegerField(_("profiles failed"), default=0)
     identities = models.PositiveBigIntegerField(_("identities activated"), default=0)
+    attempts = models.PositiveBigIntegerField(_("records sent"), default=0)
     retries = models.PositiveBigIntegerField(_("records sent again"), default=0)
-    bytes = models.PositiveBigIntegerField(_("bytes"), default=0)
-    # Of record data delivered; the sum of the seconds from queueing to delivery gives the mean latency.
-    waited_seconds = models.FloatField(_("seconds waited, summed"), default=0)
+    throttled = models.PositiveBigIntegerField(_("records throttled"), default=0)
+    # The other side took them, perhaps, but its answer did not arrive: they were sent again.
+    duplicates = models.PositiveBigIntegerField(_("possible duplicates"), default=0)
+    bytes = models.PositiveBigIntegerField(_("bytes"), default=0)  # of record data delivered
+    # From queueing to acknowledgement: profiles in each of latency.BOUNDS, for the percentiles.
+    latencies = models.JSONField(_("latencies"), default=list)
     received = models.GeneratedField(
         expression=F("activated") + F("excluded") + F("failed"),
         output_field=models.PositiveBigIntegerField(_("profiles received")),
@@ -315,11 +320,16 @@ class DataflowRun(models.Model):
 
 
 class FailedExport(models.Model):
-    """A dead letter: a profile that was not exported, and why."""
+    """A dead letter: a profile that was not exported, and why; and what people did about it."""
 
     class Kind(models.TextChoices):
         FAILED = "failed", _("Failed")
         EXCLUDED = "excluded", _("Excluded")
+
+    class State(models.TextChoices):
+        OPEN = "open", _("Open")
+        REPLAYED = "replayed", _("Replayed")
+        DISCARDED = "discarded", _("Discarded")
 
     run = models.ForeignKey(DataflowRun, models.CASCADE, related_name="failures")
     profile = models.ForeignKey(Profile, models.CASCADE, related_name="+")
@@ -327,12 +337,24 @@ class FailedExport(models.Model):
     code = models.CharField(_("code"), max_length=100)
     reason = models.TextField(_("reason"))
     created_at = models.DateTimeField(_("at"), default=timezone.now)
+    state = models.CharField(_("state"), max_length=9, choices=State, default=State.OPEN)
+    closed_at = models.DateTimeField(_("closed"), null=True, blank=True)
+    closed_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL, models.SET_NULL, null=True, blank=True, related_name="+"
+    )
+    note = models.CharField(_("note"), max_length=500, blank=True)  # why it was discarded
 
     class Meta:
         verbose_name = _("failed export")
         verbose_name_plural = _("failed exports")
         ordering = ["-created_at", "-id"]
         indexes = [models.Index(fields=["run", "code", "-created_at"], name="failure_by_code")]
+        constraints = [
+            models.CheckConstraint(
+                condition=Q(state="open", closed_at=None) | (~Q(state="open") & Q(closed_at__isnull=False)),
+                name="failure_closed_at",
+            )
+        ]
 
     def __str__(self) -> str:
         return f"{self.code}: {self.profile_id}"
@@ -344,8 +366,11 @@ class Delivery(models.Model):
     dataflow = models.ForeignKey(Dataflow, models.CASCADE, related_name="+")
     profile = models.ForeignKey(Profile, models.CASCADE, related_name="deliveries")
     delivered_at = models.DateTimeField(_("delivered"))
+    reason = models.CharField(_("reason"), max_length=10, choices=ExportReason)
     shard = models.CharField(_("shard"), max_length=128)
     sequence_number = models.CharField(_("sequence number"), max_length=128)
+    # How many records of the profile the dataflow has delivered: the later one of two has the higher number.
+    version = models.PositiveIntegerField(_("version"), default=1)
 
     class Meta:
         verbose_name = _("delivery")
