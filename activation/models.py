@@ -61,7 +61,9 @@ class Dataflow(models.Model):
         DISABLED = "disabled", _("Disabled")
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
-    destination = models.OneToOneField(Destination, models.CASCADE, related_name="dataflow")
+    destination = models.OneToOneField(
+        Destination, models.CASCADE, related_name="dataflow", verbose_name=_("destination")
+    )
     state = models.CharField(_("state"), max_length=8, choices=State, default=State.DRAFT, db_index=True)
     version = models.PositiveIntegerField(
         default=1, editable=False
@@ -82,13 +84,26 @@ class Dataflow(models.Model):
     created_at = models.DateTimeField(_("created"), default=timezone.now)
     updated_at = models.DateTimeField(_("updated"), auto_now=True)
     updated_by = models.ForeignKey(
-        settings.AUTH_USER_MODEL, models.SET_NULL, null=True, blank=True, related_name="+"
+        settings.AUTH_USER_MODEL,
+        models.SET_NULL,
+        null=True,
+        blank=True,
+        related_name="+",
+        verbose_name=_("updated by"),
     )
 
-    segments = models.ManyToManyField(Segment, through="MappedSegment", related_name="dataflows")
-    attributes = models.ManyToManyField(SchemaField, through="MappedAttribute", related_name="dataflows")
-    draft_segments = models.ManyToManyField(Segment, through="DraftSegment", related_name="+")
-    draft_attributes = models.ManyToManyField(SchemaField, through="DraftAttribute", related_name="+")
+    segments = models.ManyToManyField(
+        Segment, through="MappedSegment", related_name="dataflows", verbose_name=_("segments")
+    )
+    attributes = models.ManyToManyField(
+        SchemaField, through="MappedAttribute", related_name="dataflows", verbose_name=_("attributes")
+    )
+    draft_segments = models.ManyToManyField(
+        Segment, through="DraftSegment", related_name="+", verbose_name=_("segments in drafts")
+    )
+    draft_attributes = models.ManyToManyField(
+        SchemaField, through="DraftAttribute", related_name="+", verbose_name=_("attributes in drafts")
+    )
 
     class Meta:
         verbose_name = _("dataflow")
@@ -114,8 +129,10 @@ class Dataflow(models.Model):
 class MappedSegment(models.Model):
     """A segment whose members are exported. A segment in use can't be deleted."""
 
-    dataflow = models.ForeignKey(Dataflow, models.CASCADE, related_name="mapped_segments")
-    segment = models.ForeignKey(Segment, models.PROTECT, related_name="mappings")
+    dataflow = models.ForeignKey(
+        Dataflow, models.CASCADE, related_name="mapped_segments", verbose_name=_("dataflow")
+    )
+    segment = models.ForeignKey(Segment, models.PROTECT, related_name="mappings", verbose_name=_("segment"))
     created_at = models.DateTimeField(_("mapped"), default=timezone.now)
     updated_at = models.DateTimeField(_("updated"), default=timezone.now)
 
@@ -131,8 +148,12 @@ class MappedSegment(models.Model):
 class MappedAttribute(models.Model):
     """An attribute that records hold. A profile without a mandatory one is excluded."""
 
-    dataflow = models.ForeignKey(Dataflow, models.CASCADE, related_name="mapped_attributes")
-    field = models.ForeignKey(SchemaField, models.PROTECT, related_name="mappings")
+    dataflow = models.ForeignKey(
+        Dataflow, models.CASCADE, related_name="mapped_attributes", verbose_name=_("dataflow")
+    )
+    field = models.ForeignKey(
+        SchemaField, models.PROTECT, related_name="mappings", verbose_name=_("schema field")
+    )
     mandatory = models.BooleanField(_("mandatory"), default=False)
     position = models.PositiveSmallIntegerField(_("position"))
 
@@ -149,8 +170,8 @@ class MappedAttribute(models.Model):
 class DraftSegment(models.Model):
     """A segment chosen in the wizard."""
 
-    dataflow = models.ForeignKey(Dataflow, models.CASCADE, related_name="+")
-    segment = models.ForeignKey(Segment, models.CASCADE, related_name="+")
+    dataflow = models.ForeignKey(Dataflow, models.CASCADE, related_name="+", verbose_name=_("dataflow"))
+    segment = models.ForeignKey(Segment, models.CASCADE, related_name="+", verbose_name=_("segment"))
 
     class Meta:
         verbose_name = _("segment in a draft")
@@ -164,8 +185,8 @@ class DraftSegment(models.Model):
 class DraftAttribute(models.Model):
     """An attribute chosen in the wizard."""
 
-    dataflow = models.ForeignKey(Dataflow, models.CASCADE, related_name="+")
-    field = models.ForeignKey(SchemaField, models.CASCADE, related_name="+")
+    dataflow = models.ForeignKey(Dataflow, models.CASCADE, related_name="+", verbose_name=_("dataflow"))
+    field = models.ForeignKey(SchemaField, models.CASCADE, related_name="+", verbose_name=_("schema field"))
     mandatory = models.BooleanField(_("mandatory"), default=False)
     position = models.PositiveSmallIntegerField(_("position"))
 
@@ -187,7 +208,7 @@ class Lane(models.Model):
     lanes the dataflow had when the lease was given: lanes of another number wait until all of these are given back.
     """
 
-    dataflow = models.ForeignKey(Dataflow, models.CASCADE, related_name="lanes")
+    dataflow = models.ForeignKey(Dataflow, models.CASCADE, related_name="lanes", verbose_name=_("dataflow"))
     number = models.PositiveSmallIntegerField(_("number"))
     of = models.PositiveSmallIntegerField(_("of"))
     token = models.UUIDField(null=True, editable=False)
@@ -223,8 +244,8 @@ class PendingExport(models.Model):
     a change that comes while the profile is being sent leaves the row standing for another go.
     """
 
-    dataflow = models.ForeignKey(Dataflow, models.CASCADE, related_name="pending")
-    profile = models.ForeignKey(Profile, models.CASCADE, related_name="+")
+    dataflow = models.ForeignKey(Dataflow, models.CASCADE, related_name="pending", verbose_name=_("dataflow"))
+    profile = models.ForeignKey(Profile, models.CASCADE, related_name="+", verbose_name=_("profile"))
     slot = models.GeneratedField(
         expression=Slot("profile"), output_field=models.SmallIntegerField(_("slot")), db_persist=True
     )
@@ -261,7 +282,7 @@ class DataflowRun(models.Model):
         FAILED = "failed", _("Failed")
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
-    dataflow = models.ForeignKey(Dataflow, models.CASCADE, related_name="runs")
+    dataflow = models.ForeignKey(Dataflow, models.CASCADE, related_name="runs", verbose_name=_("dataflow"))
     started_at = models.DateTimeField(_("start"))
     last_at = models.DateTimeField(_("last activity"))
     activated = models.PositiveBigIntegerField(_("profiles activated"), default=0)
@@ -331,8 +352,10 @@ class FailedExport(models.Model):
         REPLAYED = "replayed", _("Replayed")
         DISCARDED = "discarded", _("Discarded")
 
-    run = models.ForeignKey(DataflowRun, models.CASCADE, related_name="failures")
-    profile = models.ForeignKey(Profile, models.CASCADE, related_name="+")
+    run = models.ForeignKey(
+        DataflowRun, models.CASCADE, related_name="failures", verbose_name=_("dataflow run")
+    )
+    profile = models.ForeignKey(Profile, models.CASCADE, related_name="+", verbose_name=_("profile"))
     kind = models.CharField(_("kind"), max_length=8, choices=Kind)
     code = models.CharField(_("code"), max_length=100)
     reason = models.TextField(_("reason"))
@@ -340,7 +363,12 @@ class FailedExport(models.Model):
     state = models.CharField(_("state"), max_length=9, choices=State, default=State.OPEN)
     closed_at = models.DateTimeField(_("closed"), null=True, blank=True)
     closed_by = models.ForeignKey(
-        settings.AUTH_USER_MODEL, models.SET_NULL, null=True, blank=True, related_name="+"
+        settings.AUTH_USER_MODEL,
+        models.SET_NULL,
+        null=True,
+        blank=True,
+        related_name="+",
+        verbose_name=_("closed by"),
     )
     note = models.CharField(_("note"), max_length=500, blank=True)  # why it was discarded
 
@@ -363,8 +391,8 @@ class FailedExport(models.Model):
 class Delivery(models.Model):
     """The last record of a profile that a dataflow delivered, and where in the stream it is."""
 
-    dataflow = models.ForeignKey(Dataflow, models.CASCADE, related_name="+")
-    profile = models.ForeignKey(Profile, models.CASCADE, related_name="deliveries")
+    dataflow = models.ForeignKey(Dataflow, models.CASCADE, related_name="+", verbose_name=_("dataflow"))
+    profile = models.ForeignKey(Profile, models.CASCADE, related_name="deliveries", verbose_name=_("profile"))
     delivered_at = models.DateTimeField(_("delivered"))
     reason = models.CharField(_("reason"), max_length=10, choices=ExportReason)
     shard = models.CharField(_("shard"), max_length=128)

@@ -68,8 +68,10 @@ class IdentityNamespace(models.Model):
 class Identity(models.Model):
     """A value by which a profile is known. It names one profile at most."""
 
-    profile = models.ForeignKey(Profile, models.CASCADE, related_name="identities")
-    namespace = models.ForeignKey(IdentityNamespace, models.PROTECT, related_name="+")
+    profile = models.ForeignKey(Profile, models.CASCADE, related_name="identities", verbose_name=_("profile"))
+    namespace = models.ForeignKey(
+        IdentityNamespace, models.PROTECT, related_name="+", verbose_name=_("identity namespace")
+    )
     value = models.CharField(_("value"), max_length=IDENTITY_MAX_LENGTH)
     created_at = models.DateTimeField(_("created"), default=timezone.now)
 
@@ -153,8 +155,12 @@ class SegmentMembership(models.Model):
 
     MEMBER_STATUSES = (Status.REALIZED, Status.EXISTING)
 
-    profile = models.ForeignKey(Profile, models.CASCADE, related_name="memberships")
-    segment = models.ForeignKey(Segment, models.CASCADE, related_name="memberships")
+    profile = models.ForeignKey(
+        Profile, models.CASCADE, related_name="memberships", verbose_name=_("profile")
+    )
+    segment = models.ForeignKey(
+        Segment, models.CASCADE, related_name="memberships", verbose_name=_("segment")
+    )
     status = models.CharField(_("status"), max_length=8, choices=Status)
     last_qualification_time = models.DateTimeField(_("last qualification"))
 

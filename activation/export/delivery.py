@@ -210,8 +210,8 @@ class _Delivery:
 def _one_moment() -> Iterator[None]:
     """What is read inside is of one moment, where the database can do that without keeping writers out.
 
-    Elsewhere (SQLite, or inside a transaction) a profile may be newer than its row's generation. That is no loss: the row
-    is written again with the change, so it stays for another go.
+    Elsewhere (SQLite, or inside a transaction) a profile may be newer than its row's generation. That is no loss: the
+    row is written again with the change, so it stays for another go.
     """
     if connection.vendor != "postgresql" or connection.in_atomic_block:
         yield

@@ -1,7 +1,7 @@
 """What is in a record: the mapped attributes, all segment memberships and all identities, as JSON bytes.
 
-The same profile gives the same bytes every time: attributes in mapped order, everything else sorted. The shape is that of
-AEP's Amazon Kinesis destination (behaviour.md, "The record").
+The same profile gives the same bytes every time: attributes in mapped order, everything else sorted. The shape is that
+of AEP's Amazon Kinesis destination (behaviour.md, "The record").
 """
 
 from __future__ import annotations

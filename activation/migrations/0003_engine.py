@@ -40,6 +40,7 @@ class Migration(migrations.Migration):
                         on_delete=django.db.models.deletion.CASCADE,
                         related_name="lanes",
                         to="activation.dataflow",
+                        verbose_name="dataflow",
                     ),
                 ),
             ],
@@ -145,6 +146,7 @@ class Migration(migrations.Migration):
                 on_delete=django.db.models.deletion.SET_NULL,
                 related_name="+",
                 to=settings.AUTH_USER_MODEL,
+                verbose_name="closed by",
             ),
         ),
         migrations.AddField(
