@@ -71,7 +71,15 @@ class MappedAttributeInline(_ReadOnlyInline):
 
 @admin.register(Dataflow)
 class DataflowAdmin(ReadOnlyAdmin):
-    list_display = ["destination", "state", "error_code", "draft_at", "finished_at", "updated_by", "updated_at"]
+    list_display = [
+        "destination",
+        "state",
+        "error_code",
+        "draft_at",
+        "finished_at",
+        "updated_by",
+        "updated_at",
+    ]
     list_filter = ["state"]
     search_fields = ["id", "destination__name", "destination__id", "error_code", "error_message"]
     list_select_related = ["destination", "updated_by"]

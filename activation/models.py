@@ -17,7 +17,6 @@ from django.utils.translation import gettext_lazy as _
 from destinations.models import Destination
 from profiles.models import Profile, SchemaField, Segment
 
-
 SLOTS = 256
 """Profiles are split by a stable hash, the last byte of their id, into so many slots; lanes own ranges of them."""
 
@@ -201,8 +200,8 @@ class DraftAttribute(models.Model):
 
 
 class Lane(models.Model):
-    """The right to deliver the records of a part of a dataflow's profiles: one worker at a time has it, for as long as its
-    lease lasts.
+    """The right to deliver the records of a part of a dataflow's profiles: one worker at a time has it, for as long as
+    its lease lasts.
 
     ``token`` fences: a worker whose lease was taken over finds another token and commits nothing. ``of`` is how many
     lanes the dataflow had when the lease was given: lanes of another number wait until all of these are given back.
@@ -262,7 +261,9 @@ class PendingExport(models.Model):
         verbose_name = _("pending export")
         verbose_name_plural = _("pending exports")
         constraints = [models.UniqueConstraint(fields=["dataflow", "profile"], name="pending_once")]
-        indexes = [models.Index(fields=["dataflow", "bulk", "available_at", "id", "slot"], name="pending_next")]
+        indexes = [
+            models.Index(fields=["dataflow", "bulk", "available_at", "id", "slot"], name="pending_next")
+        ]
 
     def __str__(self) -> str:
         return f"{self.dataflow_id} ← {self.profile_id}"

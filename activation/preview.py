@@ -150,7 +150,7 @@ def _candidates(selection: Selection) -> list[Snapshot]:
     ids = list(
         selectors.members(selection.segments()).order_by("pk").values_list("pk", flat=True)[:CANDIDATES]
     )
-    read = records.read(ids)
+    read = records.Reader().read(ids)
     # Sorting is stable: among equals the order stays, so that "another member" goes round.
     return sorted(
         (read[profile_id] for profile_id in ids if profile_id in read),

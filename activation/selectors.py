@@ -23,7 +23,6 @@ from activation.models import (
     DraftAttribute,
     DraftSegment,
     FailedExport,
-    Lane,
     MappedAttribute,
     MappedSegment,
     PendingExport,
@@ -242,7 +241,7 @@ class Status:
     word: str | Promise
 
 
-def status_of(dataflow: Dataflow | None, lane: Lane | None, *, ran: bool) -> Status:
+def status_of(dataflow: Dataflow | None, *, ran: bool) -> Status:
     """The dataflow's status (AEP's words): processing until its first run, error while the destination refuses.
 
     Args:
@@ -252,18 +251,13 @@ def status_of(dataflow: Dataflow | None, lane: Lane | None, *, ran: bool) -> Sta
         return Status("neutral", _("Draft"))
     if dataflow.state == Dataflow.State.DISABLED:
         return Status("neutral", _("Disabled"))
-    if lane is not None and lane.error_code:
+    if dataflow.error_code:
         return Status("negative", _("Error"))
     return Status("positive", _("Enabled")) if ran else Status("processing", _("Processing"))
 
 
 def find_dataflow(destination: Destination) -> Dataflow | None:
-    return Dataflow.objects.filter(destination=destination).select_related("lane").first()
-
-
-def lane_of(dataflow: Dataflow | None) -> Lane | None:
-    """The lane; None where nothing was delivered yet."""
-    return getattr(dataflow, "lane", None)
+    return Dataflow.objects.filter(destination=destination).first()
 
 
 def run_page(dataflow: Dataflow | None, number: int | str | None) -> Page[DataflowRun]:
@@ -383,7 +377,7 @@ def segment_activations(segment_id: str) -> list[MappedSegment]:
     """Where a segment is activated, by the destination's name. One query."""
     return list(
         MappedSegment.objects.filter(segment=segment_id)
-        .select_related("dataflow__destination__account", "dataflow__lane")
+        .select_related("dataflow__destination__account")
         .order_by("dataflow__destination__name")
     )
 

@@ -21,6 +21,7 @@ from django_htmx.http import HttpResponseClientRedirect, push_url, trigger_clien
 from django_htmx.middleware import HtmxDetails
 
 from activation import preview, selectors, services
+from activation.export import latency
 from activation.forms import AttributesPost, SegmentQuery, SegmentsPost, number_of, version_of
 from activation.models import DataflowRun
 from activation.selectors import ChosenAttribute, Selection
@@ -35,6 +36,7 @@ WIZARD = (
     "profiles.view_profile",
     "profiles.view_segment",
 )
+PERCENTILES = (50, 95, 99)  # of the time from queueing to acknowledgement
 CHOSEN_SHOWN = 10  # of the chosen segments, beside the table; the table itself can show them all
 STEPS = ("segments", "attributes", "review")
 SEGMENT_HEADS = (
@@ -421,13 +423,11 @@ def runs(request: HttpRequest, destination_id: uuid.UUID) -> HttpResponse:
     """The hourly runs, with live numbers: a part of the Destination page, and a page of its own."""
     destination = _destination(destination_id)
     dataflow = selectors.find_dataflow(destination)
-    lane = selectors.lane_of(dataflow)
     page = selectors.run_page(dataflow, request.GET.get("page"))
     context = {
         "destination": destination,
         "dataflow": dataflow,
-        "lane": lane,
-        "status": selectors.status_of(dataflow, lane, ran=page.paginator.count > 0),
+        "status": selectors.status_of(dataflow, ran=page.paginator.count > 0),
         "waiting": selectors.waiting(dataflow),
         "page": page,
         "here": request.get_full_path(),
@@ -444,7 +444,7 @@ def run(request: HttpRequest, run_id: uuid.UUID) -> HttpResponse:
         "run": found,
         "destination": found.dataflow.destination,
         "groups": selectors.failure_groups(found),
-        "latency": found.waited_seconds / found.activated if found.activated else None,
+        "latency": [(percent, latency.percentile(found.latencies, percent)) for percent in PERCENTILES],
     }
     return render(request, "activation/run.html", context)
 
@@ -494,7 +494,7 @@ def segment_activations(request: HttpRequest, segment_id: str) -> HttpResponse:
             {
                 "mapping": row,
                 "destination": row.dataflow.destination,
-                "status": selectors.status_of(row.dataflow, selectors.lane_of(row.dataflow), ran=True),
+                "status": selectors.status_of(row.dataflow, ran=True),
             }
             for row in rows
         ],

@@ -1,6 +1,6 @@
 """What the workspace reads: destinations and accounts, and what the rows of their tables show.
 
-Dataflows, their lanes and runs belong to ``activation``, which this app does not import: they are reached by the
+Dataflows and their runs belong to ``activation``, which this app does not import: they are reached by the
 relations that point here.
 """
 
@@ -136,7 +136,7 @@ def destinations(
     account: Account | None = None,
     sort: str = "name",
 ) -> QuerySet[Destination]:
-    """Destinations with their account, dataflow and lane.
+    """Destinations with their account and dataflow.
 
     Args:
         search: a part of the name.
@@ -226,12 +226,14 @@ def totals() -> Totals:
         excluded=Coalesce(Sum("of_excluded"), 0),
         failed=Coalesce(Sum("of_failed"), 0),
     )
-    segments = Destination.objects.aggregate(segments=Count("dataflow__mapped_segments__segment", distinct=True))
+    segments = Destination.objects.aggregate(
+        segments=Count("dataflow__mapped_segments__segment", distinct=True)
+    )
     return Totals(accounts=Account.objects.count(), **counts, **recent, **segments)
 
 
 def _with_dataflow() -> QuerySet[Destination]:
-    return Destination.objects.select_related("account", "dataflow__lane")
+    return Destination.objects.select_related("account", "dataflow")
 
 
 def _dataflow(destination: Destination) -> Dataflow | None:
@@ -248,7 +250,7 @@ def _status() -> Case:
     return Case(
         When(Q(dataflow__isnull=True) | Q(dataflow__state="draft"), then=Value(Status.DRAFT)),
         When(dataflow__state="disabled", then=Value(Status.DISABLED)),
-        When(dataflow__lane__error_code__gt="", then=Value(Status.ERROR)),
+        When(dataflow__error_code__gt="", then=Value(Status.ERROR)),
         When(Exists(_runs().filter(dataflow=OuterRef("dataflow"))), then=Value(Status.ENABLED)),
         default=Value(Status.PROCESSING),
     )

@@ -1,7 +1,8 @@
 """Who delivers what: a dataflow's profiles are split over lanes, and one worker at a time has a lane.
 
-A lease ends by time, so that a worker that dies loses it. One that was only slow finds another's token when it comes to
-settle, and commits nothing. While the destination as a whole refuses, the dataflow is held, and one lane at a time tries.
+A lease ends by time, so that a worker that dies loses it. One that was only slow finds another's token when it comes
+to settle, and commits nothing. While the destination as a whole refuses, the dataflow is held, and one lane at a time
+tries.
 """
 
 from __future__ import annotations
@@ -10,9 +11,10 @@ import uuid
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from typing import TypeAlias
 
 from django.db import transaction
-from django.db.models import F, Q
+from django.db.models import F, Q, QuerySet
 from django.db.models.functions import Coalesce
 from django.utils import timezone
 
@@ -23,6 +25,10 @@ LEASE = timedelta(seconds=20)
 
 SHORTEST_HOLD = timedelta(seconds=5)
 LONGEST_HOLD = timedelta(minutes=2)
+
+
+LaneKey: TypeAlias = tuple[uuid.UUID, int]
+"""A dataflow and the number of one of its lanes."""
 
 
 class LeaseLost(Exception):
@@ -45,6 +51,10 @@ class Lease:
     token: uuid.UUID
     probing: bool = False
     pace: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def lane(self) -> LaneKey:
+        return self.dataflow_id, self.number
 
     @property
     def slots(self) -> tuple[int, int]:
@@ -89,7 +99,7 @@ def take(dataflow_id: uuid.UUID, number: int) -> Lease | None:
         lane = lanes.get(number) or Lane(dataflow=dataflow, number=number)
         if lane.of != of:
             lane.pace = {}
-        lane.of, lane.token, lane.leased_until, lane.wake_at = of, uuid.uuid4(), now + LEASE, None
+        lane.of, lane.token, lane.leased_until = of, uuid.uuid4(), now + LEASE
         lane.save()
         return Lease(dataflow_id, number, of, lane.token, probing, lane.pace)
 
@@ -104,21 +114,25 @@ def renew(lease: Lease) -> None:
         raise LeaseLost
 
 
-def give_back(lease: Lease, *, pace: Mapping[str, float], due_at: datetime | None) -> bool:
+def give_back(lease: Lease, pace: Mapping[str, float]) -> None:
     """Let the next one have it. Does nothing if it is not ours any more.
 
     Args:
         pace: what was learned of the shards.
-        due_at: when something in the lane is due again; None where nothing waits.
-
-    Returns:
-        Whether a message for ``due_at`` is wanted.
     """
-    given = _row(lease).update(token=None, leased_until=None, pace=dict(pace), wake_at=due_at)
-    return bool(given and due_at)
+    _row(lease).update(token=None, leased_until=None, pace=dict(pace))
 
 
-def _row(lease: Lease):  # type: ignore[no-untyped-def]
+def plan_wake(lane: LaneKey, at: datetime) -> bool:
+    """Whether a message to the workers is wanted for a lane: not where one is under way that comes earlier."""
+    dataflow_id, number = lane
+    now = timezone.now()
+    row = Lane.objects.filter(dataflow=dataflow_id, number=number)
+    later = Q(wake_at=None) | Q(wake_at__lte=now) | Q(wake_at__gt=at)
+    return bool(row.filter(later).update(wake_at=at))
+
+
+def _row(lease: Lease) -> QuerySet[Lane]:
     return Lane.objects.filter(dataflow=lease.dataflow_id, number=lease.number, token=lease.token)
 
 
@@ -159,7 +173,7 @@ def release(dataflow_ids: Collection[uuid.UUID]) -> None:
     Dataflow.objects.filter(pk__in=dataflow_ids).update(held_until=None)
 
 
-def every_lane(dataflow_ids: Iterable[uuid.UUID]) -> list[tuple[uuid.UUID, int]]:
+def every_lane(dataflow_ids: Iterable[uuid.UUID]) -> list[LaneKey]:
     """The lanes of dataflows, to be told to the workers. One query."""
     counts = Dataflow.objects.filter(pk__in=list(dataflow_ids)).values_list("pk", "lane_count")
     return [(pk, number) for pk, count in sorted(counts) for number in range(count)]

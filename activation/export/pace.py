@@ -1,15 +1,15 @@
 """How fast a lane may write to each shard: found out from what the stream takes, as nobody says it.
 
-A shard that throttles gets a rate; its records are sent in turns of that rate, and those of other shards go on. The rate
-grows while the shard takes everything, and falls with every refusal (additive increase, multiplicative decrease: several
-lanes that share a shard come to share its capacity).
+A shard that throttles gets a rate; its records are sent in turns of that rate, and those of other shards go on. The
+rate grows while the shard takes everything, and becomes what the shard took where it refused more. Several lanes that
+write to a shard come to share its capacity.
 """
 
 from __future__ import annotations
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 WHOLE = ""
@@ -27,8 +27,8 @@ FARTHEST = 30.0  # seconds that a record is put off at the most
 class ShardMap:
     """Which shard a partition key goes to, learned from the answers: Kinesis spreads MD5 hashes over ranges.
 
-    The first byte of the hash decides here: exact for up to some 50 shards, and near enough for pacing beyond. Kept for as
-    long as the connection to the stream.
+    The first byte of the hash decides here: exact for up to some 50 shards, and near enough for pacing beyond. Kept for
+    as long as the connection to the stream.
     """
 
     def __init__(self) -> None:
@@ -84,7 +84,9 @@ class Pace:
         if not self._all_limited:
             return most
         seconds = (now + AHEAD - max(rate.next_free, now - BURST) for rate in self._rates.values())
-        soon = sum(max(0.0, s) * rate.per_second for s, rate in zip(seconds, self._rates.values(), strict=True))
+        soon = sum(
+            max(0.0, s) * rate.per_second for s, rate in zip(seconds, self._rates.values(), strict=True)
+        )
         return min(most, int(soon))
 
     def wait(self, now: float) -> float:
@@ -124,20 +126,12 @@ class Pace:
             if rate.refused:
                 # What a shard took while it refused more is what it can take.
                 measured = rate.took / seconds
-                rate.per_second = max(min(rate.per_second * 0.98, max(measured, rate.per_second / 2)), SLOWEST)
+                rate.per_second = max(
+                    min(rate.per_second * 0.98, max(measured, rate.per_second / 2)), SLOWEST
+                )
             else:
                 rate.per_second *= 1 + GROWTH * min(seconds, 1.0)
             rate.since, rate.took, rate.refused = now, 0, 0
             if rate.per_second > UNLIMITED:
                 del self._rates[shard]
         self._all_limited = bool(self._rates) and {*took, *refused} <= self._rates.keys()
-
-
-def counted(shards: Iterable[str]) -> dict[str, int]:
-    counts: dict[str, int] = defaultdict(int)
-    for shard in shards:
-        counts[shard] += 1
-    return counts
-
-
-__all__: Sequence[str] = ["WHOLE", "Pace", "ShardMap", "counted"]

@@ -25,5 +25,5 @@ def dataflow_status(dataflow: Dataflow | None, ran: object = _ASK) -> SafeString
     dataflow = dataflow or None  # a template makes "" of what is not there
     if ran is _ASK:
         ran = dataflow is not None and dataflow.runs.exists()
-    status = selectors.status_of(dataflow, selectors.lane_of(dataflow), ran=bool(ran))
+    status = selectors.status_of(dataflow, ran=bool(ran))
     return ui.status(status.variant, status.word)

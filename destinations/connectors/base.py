@@ -119,10 +119,17 @@ class Delivered:
 
 @dataclass(frozen=True, slots=True)
 class TryAgain:
-    """This record was not taken this time (throttled shard, failure inside the other side)."""
+    """This record was not taken this time (throttled shard, failure inside the other side).
+
+    Args:
+        throttled: there was no room for it: later, and slower.
+        perhaps_taken: no answer came; sending it again may make a duplicate.
+    """
 
     code: str
     message: str
+    throttled: bool = False
+    perhaps_taken: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -69,7 +69,7 @@ def edit(request: HttpRequest, destination_id: uuid.UUID) -> HttpResponse:
 @require_http_methods(["GET", "HEAD", "POST"])
 def delete(request: HttpRequest, destination_id: uuid.UUID) -> HttpResponse:
     """Say what stops and what is lost; POST deletes."""
-    found = Destination.objects.filter(pk=destination_id).select_related("account", "dataflow__lane").first()
+    found = Destination.objects.filter(pk=destination_id).select_related("account", "dataflow").first()
     if request.method == "POST":
         services.delete_destination(destination_id)
         if found is None:
@@ -144,7 +144,7 @@ def _number(text: str, otherwise: int) -> int:
 
 def _find(destination_id: uuid.UUID) -> Destination:
     found = Destination.objects.filter(pk=destination_id)
-    destination = found.select_related("account", "created_by", "dataflow__lane").first()
+    destination = found.select_related("account", "created_by", "dataflow").first()
     if destination is None:
         raise Http404
     return destination
