@@ -331,4 +331,4 @@ def _sorted(found: QuerySet[M], column: Any, descending: bool) -> QuerySet[M]:
     """Sorted by a column; what never happened is older than everything."""
     key = F("sorted_by")
     first = key.desc(nulls_last=True) if descending else key.asc(nulls_first=True)
-    return cast("QuerySet[M]", found.annotate(sorted_by=column).order_by(first, "name", "pk"))
+    return cast("QuerySet[M]", found.annotate(sorted_by=column).order_by(first, Lower("name"), "pk"))

@@ -178,6 +178,8 @@ def edit_account(*, account: Account, seen: datetime, name: str, connection: Con
         EditedByOther: nothing was overwritten.
     """
     if account.updated_at != seen:
+        if _is(account, account.connector, name, connection):  # a second click
+            return Connected(account, [])
         raise _account_edited()
     if Account.objects.exclude(pk=account.pk).filter(name__iexact=name).exists():
         raise _account_name_taken()

@@ -7,6 +7,7 @@ import uuid
 from django.db import models
 from django.db.models.functions import Lower
 from django.utils import timezone
+from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 from uuid_utils.compat import uuid7
 
@@ -64,6 +65,11 @@ class IdentityNamespace(models.Model):
     def __str__(self) -> str:
         return self.code
 
+    @property
+    def label(self) -> str:
+        """The name, in the reader's language if it is a core one."""
+        return self.name if self.custom else gettext(self.name)
+
 
 class Identity(models.Model):
     """A value by which a profile is known. It names one profile at most."""
@@ -111,6 +117,11 @@ class SchemaField(models.Model):
 
     def __str__(self) -> str:
         return self.path
+
+    @property
+    def label(self) -> str:
+        """The title, in the reader's language if it is a core field."""
+        return self.title if self.custom else gettext(self.title)
 
 
 def new_segment_id() -> str:

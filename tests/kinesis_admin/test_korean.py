@@ -14,6 +14,10 @@ from django.test import Client
 from django.utils.translation import gettext, ngettext, override
 from django.utils.translation.template import templatize
 
+from destinations.connectors.kinesis import regions
+from profiles.core_names import CORE_NAMESPACES, CORE_TITLES
+from profiles.models import IdentityNamespace, SchemaField
+
 UNFOLD = Path(unfold.__file__).parent
 
 
@@ -63,6 +67,44 @@ def test_refusals_are_in_the_readers_language(client: Client, path: str, title: 
     client.force_login(User.objects.create_user("reader"))
 
     assert f"<h1>{title}</h1>" in client.get(path, headers={"accept-language": "ko"}).content.decode()
+
+
+# -- the data that we bring ----------------------------------------------------------------------------------------
+
+
+def test_the_core_schema_has_titles_in_the_readers_language_and_is_found_by_them(
+    admin_client: Client,
+) -> None:
+    page = admin_client.get(
+        "/schema/", {"q": "휴대폰 번호"}, headers={"accept-language": "ko"}
+    ).content.decode()
+
+    assert "휴대폰 번호" in page and 'title="mobilePhone.number"' in page
+    assert 'title="homePhone.number"' not in page
+
+
+@pytest.mark.django_db
+def test_the_titles_of_own_fields_stay_as_they_were_typed() -> None:
+    own = SchemaField.objects.create(path="_ours.email", title="Email")
+    core = SchemaField.objects.get(path="consents.marketing.email")
+
+    with override("ko"):
+        assert (own.label, core.label) == ("Email", "이메일")
+
+
+@pytest.mark.django_db
+def test_every_name_that_the_migration_brings_is_there_to_be_translated() -> None:
+    assert set(SchemaField.objects.values_list("title", flat=True)) == set(CORE_TITLES)
+    assert set(IdentityNamespace.objects.values_list("name", flat=True)) == set(CORE_NAMESPACES)
+
+
+def test_regions_have_the_names_that_aws_gives_them_and_are_in_their_order() -> None:
+    with override("ko"):
+        partition, rows = regions.choices()[0]
+
+    assert partition == "AWS Standard"
+    assert ("ap-northeast-2", "아시아 태평양(서울) — ap-northeast-2") in rows
+    assert rows == sorted(rows, key=lambda row: row[1])
 
 
 # -- the Django admin ----------------------------------------------------------------------------------------------

@@ -13,7 +13,7 @@ from django.utils import timezone
 from activation.export import lanes, settle
 from activation.export.records import Unsendable
 from activation.export.settle import LONGEST_BACKOFF, SHORTEST_BACKOFF, Claim, Outcome
-from activation.models import Dataflow, DataflowRun, Delivery, FailedExport, PendingExport
+from activation.models import Dataflow, DataflowRun, Delivery, FailedExport, Lane, PendingExport
 from destinations.connectors.base import Delivered, Refused, TryAgain
 from profiles.models import Profile
 from tests.factories import DataflowFactory, ProfileFactory
@@ -214,7 +214,7 @@ def test_who_lost_the_lane_records_nothing() -> None:
     assert batch.waiting == [0, 1, 2, 3]
     assert set(PendingExport.objects.values_list("attempts", flat=True)) == {0}
     assert not (DataflowRun.objects.exists() or FailedExport.objects.exists() or Delivery.objects.exists())
-    assert lanes.Lane.objects.get().token == other
+    assert Lane.objects.get().token == other
 
 
 def test_rows_go_only_with_the_numbers_that_count_them(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -229,9 +229,9 @@ def test_rows_go_only_with_the_numbers_that_count_them(monkeypatch: pytest.Monke
 
 def test_settling_keeps_the_lane_for_another_lease() -> None:
     batch = Batch(1)
-    lanes.Lane.objects.update(leased_until=timezone.now())
+    Lane.objects.update(leased_until=timezone.now())
     batch.settle(delivered())
-    assert lanes.Lane.objects.get().leased_until > timezone.now() + lanes.LEASE / 2  # type: ignore[operator]
+    assert Lane.objects.get().leased_until > timezone.now() + lanes.LEASE / 2  # type: ignore[operator]
 
 
 @pytest.mark.django_db(transaction=True, serialized_rollback=True)
@@ -262,7 +262,12 @@ def test_who_locks_the_same_rows_in_another_order_costs_no_second_record() -> No
 def test_the_queries_do_not_grow_with_the_batch() -> None:
     def queries(size: int) -> int:
         batch = Batch(size)
-        kinds = [delivered(), THROTTLED, TOO_LARGE, NO_NAME]
+        kinds: list[Delivered | TryAgain | Refused | Unsendable] = [
+            delivered(),
+            THROTTLED,
+            TOO_LARGE,
+            NO_NAME,
+        ]
         with CaptureQueriesContext(connection) as captured:
             batch.settle(*(kinds[place % 4] for place in range(size)))
         return len(captured)
