@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 import uuid
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from concurrent.futures import TimeoutError as NotYet
 from contextlib import contextmanager
@@ -25,7 +25,7 @@ from django.utils import timezone
 from activation.export import lanes, outbox
 from activation.export.lanes import Lease
 from activation.export.pace import Pace
-from activation.export.records import Builder, Layout, Reader, Unsendable
+from activation.export.records import Builder, Layout, Reader, Snapshot
 from activation.export.settle import Claim, Later, Outcome, settle
 from activation.export.ways import Way, open_way
 from activation.models import Dataflow, Lane, PendingExport
@@ -36,6 +36,8 @@ log = structlog.get_logger(__name__)
 
 SLICE = 5.0  # seconds that a task works before it queues behind the others
 PROBE = 25  # records of the first batch to a destination that refused before
+FIRST_BATCH = 64  # profiles; doubled with every batch that fits, up to what the sender takes
+BATCH_BYTES = 10 * 1024 * 1024  # of records at once: memory is bounded, however much profiles hold
 RENEW_EVERY = lanes.LEASE.total_seconds() / 4
 LONGEST_PLAN = 60.0  # seconds: what is due later is the sweep's to find
 
@@ -136,6 +138,7 @@ class _Delivery:
         self._reader: Reader | None = None
         self._builder: Builder | None = None
         self._built: Any = None  # what the builder was compiled from
+        self._most = FIRST_BATCH
         self._passed: tuple[datetime, int] = (datetime.min.replace(tzinfo=UTC), 0)  # of the bulk rows
 
     def run(self) -> None:
@@ -177,30 +180,45 @@ class _Delivery:
         way = self._open(dataflow)
         assert self._reader is not None and self._builder is not None
         now = time.monotonic()
-        most = self.pace.room(PROBE if self._probing else way.sender.batch_size, now)
-        self.wait = self.pace.wait(now) if most == 0 else 0.0
+        most = self.pace.room(min(self._most, PROBE if self._probing else way.sender.batch_size), now)
         if most == 0:
+            self.wait = self.pace.wait(now)
             return None
+        self.wait = 0.0
         with _one_moment():
             claims = self._claim(most, flying.ids if flying else set())
             if not claims:
                 return None
             snapshots = self._reader.read(claim.profile_id for claim in claims)
+        return self._build(claims, snapshots, way, now)
+
+    def _build(
+        self, claims: Sequence[Claim], snapshots: Mapping[uuid.UUID, Snapshot], way: Way, now: float
+    ) -> _Batch:
+        """The records of the claims, up to :data:`BATCH_BYTES`: the rows after that go on waiting."""
+        assert self._builder is not None
         batch = _Batch()
-        build, turn, limited = self._builder.build, self.pace.turn, self.pace.limited
+        limited, room = self.pace.limited, BATCH_BYTES
+        self._most = max(self._most, 2 * len(claims))
         for claim in claims:
             snapshot = snapshots.get(claim.profile_id)
             if snapshot is None:
                 batch.outcomes.append(Outcome(claim, None))
                 continue
-            built = build(snapshot, reason=claim.reason)
-            if isinstance(built, Unsendable):
+            built = self._builder.build(snapshot, reason=claim.reason)
+            if not isinstance(built, Record):
                 batch.outcomes.append(Outcome(claim, built))
-            elif limited and (seconds := turn(way.shards.shard(built.partition_key), now)):
+            elif len(built.data) > room and batch.sending:
+                self._most = len(batch.sending)
+                break
+            elif limited and (seconds := self.pace.turn(way.shards.shard(built.partition_key), now)):
                 batch.outcomes.append(Outcome(claim, Later(seconds)))
             else:
+                room -= len(built.data)
                 batch.sending.append((claim, built))
                 batch.identities[claim.profile_id] = len(snapshot.identities)
+            if claim.bulk:
+                self._passed = (claim.available_at, claim.id)
         return batch
 
     def _dataflow(self) -> Dataflow | None:
@@ -247,11 +265,17 @@ class _Delivery:
                 where=["(available_at, id) > (%s, %s)"],
                 params=[connection.ops.adapt_datetimefield_value(at), row_id],
             )
-        columns = ("pk", "profile_id", "generation", "attempts", "created_at", "reason", "available_at")
-        found = list(rows.order_by("available_at", "id").values_list(*columns)[:most])
-        if bulk and found:
-            self._passed = (found[-1][6], found[-1][0])
-        return [Claim(*row[:6]) for row in found]
+        columns = (
+            "pk",
+            "profile_id",
+            "generation",
+            "attempts",
+            "created_at",
+            "reason",
+            "bulk",
+            "available_at",
+        )
+        return [Claim(*row) for row in rows.order_by("available_at", "id").values_list(*columns)[:most]]
 
     def _fly(self, wire: ThreadPoolExecutor, batch: _Batch) -> _Batch | None:
         if not batch.sending:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-import re
 import time
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
@@ -31,7 +30,6 @@ log = structlog.get_logger(__name__)
 MAX_PARTITION_KEY = 256  # characters; Kinesis' limit
 # Parts that every record has as a whole: mapping a path below them adds nothing.
 ALWAYS_THERE = ("segmentMembership", "identityMap")
-_LONG_NUMBER = re.compile(r"\d{19}")
 
 # Keys of mapped paths, group by group; None where a path ends.
 _Plan: TypeAlias = "dict[str, _Plan | None]"
@@ -164,7 +162,8 @@ class Reader:
                 profile_id = key if isinstance(key, uuid.UUID) else uuid.UUID(hex=key)
                 found[profile_id] = Snapshot(
                     profile_id,
-                    _loads(attributes),
+                    # Not orjson: it makes floats of integers beyond 64 bits.
+                    json.loads(attributes),
                     [(codes[pk], value) for pk, value in _rows(identities) if pk in codes],
                     [Membership(*row) for row in _rows(memberships)],
                     version or 0,
@@ -174,16 +173,6 @@ class Reader:
 
 def _rows(text: str | None) -> list[Any]:
     return orjson.loads(text) if text else []
-
-
-def _loads(text: str) -> Any:
-    """JSON, its values as they are: orjson makes floats of integers beyond 64 bits, and takes no NaN."""
-    if not _LONG_NUMBER.search(text):
-        try:
-            return orjson.loads(text)
-        except orjson.JSONDecodeError:
-            pass
-    return json.loads(text)
 
 
 class Builder:

@@ -8,7 +8,7 @@ import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, NamedTuple
 
 from django.db import IntegrityError, OperationalError, connection, transaction
 from django.utils import timezone
@@ -25,8 +25,7 @@ LONGEST_BACKOFF = 30.0
 ATTEMPTS = 3  # at settling a batch
 
 
-@dataclass(frozen=True, slots=True)
-class Claim:
+class Claim(NamedTuple):
     """A row of the outbox as it was read."""
 
     id: int
@@ -35,6 +34,8 @@ class Claim:
     attempts: int
     created_at: datetime
     reason: str
+    bulk: bool
+    available_at: datetime
 
 
 @dataclass(frozen=True, slots=True)
