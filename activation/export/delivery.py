@@ -21,6 +21,7 @@ import structlog
 from django.db import connection, transaction
 from django.db.models import Exists, Min, OuterRef, QuerySet
 from django.utils import timezone
+from django.utils.translation import gettext_noop
 
 from activation.export import lanes, outbox
 from activation.export.lanes import Lease
@@ -335,7 +336,7 @@ class _Delivery:
         if isinstance(error, KeyLost):
             code, message = (
                 "CredentialsLost",
-                "The account's credentials can't be decrypted. Enter them again.",
+                gettext_noop("The account's credentials can't be decrypted. Enter them again."),
             )
         else:
             code, message = error.code, error.message

@@ -177,3 +177,8 @@ def every_lane(dataflow_ids: Iterable[uuid.UUID]) -> list[LaneKey]:
     """The lanes of dataflows, to be told to the workers. One query."""
     counts = Dataflow.objects.filter(pk__in=list(dataflow_ids)).values_list("pk", "lane_count")
     return [(pk, number) for pk, count in sorted(counts) for number in range(count)]
+
+
+def lock(dataflow_id: uuid.UUID) -> None:
+    """Until the end of the transaction nobody settles in the lanes of a dataflow. Whoever takes one locks the dataflow."""
+    list(Lane.objects.select_for_update().filter(dataflow=dataflow_id).order_by("number"))

@@ -19,6 +19,7 @@ from typing import Any, NamedTuple, TypeAlias
 import orjson
 import structlog
 from django.db import connection
+from django.utils.translation import gettext_noop
 
 from activation.models import Dataflow, FailedExport, MappedAttribute, MappedSegment
 from destinations.connectors.base import Record
@@ -27,6 +28,7 @@ from profiles.models import IdentityNamespace
 
 log = structlog.get_logger(__name__)
 
+NOT_THERE = gettext_noop("Mandatory but not there")
 MAX_PARTITION_KEY = 256  # characters; Kinesis' limit
 # Parts that every record has as a whole: mapping a path below them adds nothing.
 ALWAYS_THERE = ("segmentMembership", "identityMap")
@@ -205,18 +207,17 @@ class Builder:
                 return Unsendable(
                     FailedExport.Kind.EXCLUDED,
                     "MandatoryAttributeMissing",
-                    "Mandatory but not there: " + ", ".join(missing),
+                    f"{NOT_THERE}: {', '.join(missing)}",
                 )
             return Record(self._partition_key(snapshot), _encode(self._tree(snapshot, reason)))
         except UnicodeEncodeError:
-            reason = "A text in it is not valid Unicode: it has half of a surrogate pair."
+            reason = gettext_noop("A text in it is not valid Unicode: it has half of a surrogate pair.")
             return Unsendable(FailedExport.Kind.FAILED, "InvalidUnicode", reason)
         except RecursionError:
-            return Unsendable(
-                FailedExport.Kind.FAILED, "TooDeep", "Its attributes are nested too deeply for JSON."
-            )
+            reason = gettext_noop("Its attributes are nested too deeply for JSON.")
+            return Unsendable(FailedExport.Kind.FAILED, "TooDeep", reason)
         except _NotFinite:
-            reason = "A number in it is infinite or not a number: JSON has no such thing."
+            reason = gettext_noop("A number in it is infinite or not a number: JSON has no such thing.")
             return Unsendable(FailedExport.Kind.FAILED, "InvalidNumber", reason)
         except Exception as error:
             # A defect of ours. Neither the log nor the dead letter shows what is in the profile.

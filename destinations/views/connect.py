@@ -360,7 +360,7 @@ class _SetupPage:
 
 def in_words(error: ConnectorError) -> str:
     """An error at a field: the other side's code and words, and what can be done."""
-    return f"{error.code}: {error.message} {error.hint}".strip()
+    return f"{error.code}: {_(error.message)} {error.hint}".strip()
 
 
 # -- the targets to choose from ------------------------------------------------------------------------------------

@@ -14,6 +14,7 @@ from django.test import Client
 from django.utils.translation import gettext, ngettext, override
 from django.utils.translation.template import templatize
 
+from activation.templatetags.activation import reason_in_words
 from destinations.connectors.kinesis import regions
 from profiles.core_names import CORE_NAMESPACES, CORE_TITLES
 from profiles.models import IdentityNamespace, SchemaField
@@ -105,6 +106,31 @@ def test_regions_have_the_names_that_aws_gives_them_and_are_in_their_order() -> 
     assert partition == "AWS Standard"
     assert ("ap-northeast-2", "아시아 태평양(서울) — ap-northeast-2") in rows
     assert rows == sorted(rows, key=lambda row: row[1])
+
+
+# -- what was stored of exports ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("stored", "shown"),
+    [
+        (
+            "Mandatory but not there: person.name, loyalty.tier",
+            "값이 없는 필수 속성: person.name, loyalty.tier",
+        ),
+        (
+            "Its attributes are nested too deeply for JSON.",
+            "속성이 너무 깊게 중첩되어 JSON으로 만들 수 없습니다.",
+        ),
+        ("User: x is not authorized", "User: x is not authorized"),
+        ("", ""),
+    ],
+)
+def test_our_own_words_of_a_reason_are_translated_and_those_of_aws_stay(stored: str, shown: str) -> None:
+    with override("ko"):
+        assert reason_in_words(stored) == shown
+    with override("en"):
+        assert reason_in_words(stored) == stored
 
 
 # -- the Django admin ----------------------------------------------------------------------------------------------
