@@ -154,6 +154,13 @@ class AccountAdmin(Admin):
     def save_model(self, request: HttpRequest, obj: Account, form: Any, change: bool) -> None:
         """It is saved already."""
 
+    # -- deleting
+
+    def get_deleted_objects(self, objs: Any, request: HttpRequest) -> Any:
+        names, counts, perms, _protected = super().get_deleted_objects(objs, request)
+        users = list(Destination.objects.filter(account__in=objs).values_list("name", flat=True))
+        return names, counts, perms, [services.in_use(users)] if users else []
+
     def delete_model(self, request: HttpRequest, obj: Account) -> None:
         try:
             services.delete_account(obj.pk)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import unfold
+from django.conf import settings
 from django.contrib.auth.models import User
 from django.test import Client
 from django.utils.translation import gettext, ngettext, override
@@ -16,6 +17,7 @@ from django.utils.translation.template import templatize
 
 from activation.templatetags.activation import reason_in_words
 from destinations.connectors.kinesis import regions
+from kinesis_admin.messages import read
 from profiles.core_names import CORE_NAMESPACES, CORE_TITLES
 from profiles.models import IdentityNamespace, SchemaField
 
@@ -68,6 +70,23 @@ def test_refusals_are_in_the_readers_language(client: Client, path: str, title: 
     client.force_login(User.objects.create_user("reader"))
 
     assert f"<h1>{title}</h1>" in client.get(path, headers={"accept-language": "ko"}).content.decode()
+
+
+# -- the catalog ---------------------------------------------------------------------------------------------------
+
+
+def test_no_particle_that_hangs_on_the_last_letter_follows_a_variable() -> None:
+    """은/는, 이/가, 을/를, 와/과 and (으)로 would be wrong for half of the values: a noun or a colon goes between."""
+    catalog = read(settings.LOCALE_PATHS[0] / "ko" / "LC_MESSAGES" / "django.po")
+    texts = [
+        text
+        for entry in catalog
+        for text in ([entry.string] if isinstance(entry.string, str) else entry.string or [])
+    ]
+
+    assert [
+        text for text in texts if re.search(r"\)[sd]”?(은|는|이|가|을|를|와|과|으로|로)(?![가-힣])", text)
+    ] == []
 
 
 # -- the data that we bring ----------------------------------------------------------------------------------------
