@@ -128,6 +128,8 @@ if _database["ENGINE"] == "django.db.backends.sqlite3":
         Path(_database["NAME"]).parent.mkdir(parents=True, exist_ok=True, mode=0o700)
 else:
     _database["ENGINE"] = "django.db.backends.postgresql"
+    # A connection that a restart of the server broke is not handed out.
+    _database["CONN_HEALTH_CHECKS"] = True
     _database.setdefault("OPTIONS", {})["pool"] = {
         "min_size": 0,
         "max_size": env.int("DATABASE_POOL_SIZE", default=10),

@@ -35,7 +35,7 @@ from destinations.fields import KeyLost
 
 log = structlog.get_logger(__name__)
 
-SLICE = 5.0  # seconds that a task works before it queues behind the others
+SLICE = 2.0  # seconds that a task works before it queues behind the others
 PROBE = 25  # records of the first batch to a destination that refused before
 FIRST_BATCH = 64  # profiles; doubled with every batch that fits, up to what the sender takes
 BATCH_BYTES = 10 * 1024 * 1024  # of records at once: memory is bounded, however much profiles hold

@@ -18,7 +18,7 @@ from django.db.models import F, Q, QuerySet
 from django.db.models.functions import Coalesce
 from django.utils import timezone
 
-from activation.models import SLOTS, Dataflow, Lane
+from activation.models import SLOTS, Dataflow, Lane, PendingExport
 
 LEASE = timedelta(seconds=20)
 """Renewed with every batch and while one is under way; what a killed worker had is taken over after it, within 30 s."""
@@ -58,8 +58,12 @@ class Lease:
 
     @property
     def slots(self) -> tuple[int, int]:
-        """The first and the last slot."""
-        return self.number * SLOTS // self.of, (self.number + 1) * SLOTS // self.of - 1
+        return slots(self.number, self.of)
+
+
+def slots(number: int, of: int) -> tuple[int, int]:
+    """The first and the last slot of a lane."""
+    return number * SLOTS // of, (number + 1) * SLOTS // of - 1
 
 
 def lane_of(profile_id: uuid.UUID, of: int) -> int:
@@ -93,7 +97,10 @@ def take(dataflow_id: uuid.UUID, number: int) -> Lease | None:
             return None
         probing = dataflow.error_at is not None
         if probing:
-            if leased:
+            due = PendingExport.objects.filter(
+                dataflow=dataflow, slot__range=slots(number, of), available_at__lte=now
+            )
+            if leased or not due.exists():
                 return None
             Dataflow.objects.filter(pk=dataflow_id).update(held_until=now + _hold(dataflow.error_at, now))
         lane = lanes.get(number) or Lane(dataflow=dataflow, number=number)

@@ -208,8 +208,10 @@ def working(lane: lanes.LaneKey) -> Iterator[None]:
         _redis().set(key, 1, ex=_TOLD_FOR)
     except RedisError:
         pass
-    yield
     try:
-        _redis().delete(key)
-    except RedisError:
-        pass
+        yield
+    finally:
+        try:
+            _redis().delete(key)
+        except RedisError:
+            pass
