@@ -19,7 +19,6 @@ from activation.models import (
     Delivery,
     ExportReason,
     FailedExport,
-    Lane,
     PendingExport,
 )
 from activation.selectors import SAMPLES
@@ -168,13 +167,11 @@ def test_what_waits_is_counted(client: Client, dataflow: Dataflow) -> None:
 
 
 def test_a_destination_that_refuses_is_shown_in_its_own_words(client: Client, dataflow: Dataflow) -> None:
-    Lane.objects.create(
-        dataflow=dataflow,
-        error_code="AccessDeniedException",
-        error_message="User is not authorized <to> perform: kinesis:PutRecords",
-        error_at=timezone.now(),
-        held_until=datetime(2026, 11, 24, 12, 0, 5, tzinfo=UTC),
-    )
+    dataflow.error_code = "AccessDeniedException"
+    dataflow.error_message = "User is not authorized <to> perform: kinesis:PutRecords"
+    dataflow.error_at = timezone.now()
+    dataflow.held_until = datetime(2026, 11, 24, 12, 0, 5, tzinfo=UTC)
+    dataflow.save()
     text = text_of(client.get(reverse("activation:runs", args=[dataflow.destination_id])))
     assert "AccessDeniedException" in text
     assert "not authorized &lt;to&gt; perform" in text
@@ -250,6 +247,7 @@ def test_a_profile_shows_who_exported_it_last_and_what_waits(
         dataflow=dataflow,
         profile=profile,
         delivered_at=timezone.now(),
+        reason=ExportReason.MEMBERSHIP,
         shard="shardId-000000000001",
         sequence_number="4965",
     )
