@@ -13,7 +13,7 @@ from django.utils.translation import gettext
 from activation import selectors
 from activation.export import records
 from activation.export.records import Layout, Snapshot, Unsendable
-from activation.models import MappedSegment
+from activation.models import ExportReason, MappedSegment
 from activation.selectors import Selection
 from destinations.connectors.base import ConnectorError, Record, Target, Text
 from destinations.fields import KeyLost
@@ -74,7 +74,8 @@ def sample(selection: Selection, place: int) -> Sample | None:
         return None
     place %= len(found)
     snapshot = found[place]
-    return Sample(snapshot.profile_id, _builder(selection).build(snapshot), place, len(found))
+    built = _builder(selection).build(snapshot, reason=ExportReason.BACKFILL)
+    return Sample(snapshot.profile_id, built, place, len(found))
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,7 +152,8 @@ def _candidates(selection: Selection) -> list[Snapshot]:
     ids = list(
         selectors.members(selection.segments()).order_by("pk").values_list("pk", flat=True)[:CANDIDATES]
     )
-    read = records.Reader().read(ids)
+    told_of = selection.dataflow if selection.destination.include_delivery else None
+    read = records.Reader(dataflow_id=told_of.pk if told_of else None).read(ids)
     # Sorting is stable: among equals the order stays, so that "another member" goes round.
     return sorted(
         (read[profile_id] for profile_id in ids if profile_id in read),
@@ -175,5 +177,8 @@ def _builder(selection: Selection) -> records.Builder:
             include_names=destination.include_segment_names,
             include_timestamps=destination.include_segment_timestamps,
             mapped_at=mapped_at,
+            delivery_of=str(selection.dataflow.pk)
+            if destination.include_delivery and selection.dataflow
+            else "",
         )
     )

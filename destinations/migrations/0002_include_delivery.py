@@ -4,15 +4,14 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     dependencies = [
-        ('destinations', '0001_initial'),
+        ("destinations", "0001_initial"),
     ]
 
     operations = [
         migrations.AddField(
-            model_name='destination',
-            name='include_delivery',
-            field=models.BooleanField(default=False, verbose_name='include delivery details'),
+            model_name="destination",
+            name="include_delivery",
+            field=models.BooleanField(default=False, verbose_name="include delivery details"),
         ),
     ]

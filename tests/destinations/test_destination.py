@@ -102,7 +102,7 @@ def test_it_shows_all_that_was_set_up(client: Client) -> None:
         str(destination.pk),
     ):  # fmt: skip
         assert shown in text
-    assert text.count("Not included") == 1  # the timestamps
+    assert text.count("Not included") == 2  # the timestamps and the delivery details
 
 
 STATES = [
