@@ -250,12 +250,16 @@ def test_a_profile_shows_who_exported_it_last_and_what_waits(
         reason=ExportReason.MEMBERSHIP,
         shard="shardId-000000000001",
         sequence_number="4965",
+        version=17,
     )
     PendingExport.objects.create(dataflow=waiting, profile=profile, reason=ExportReason.ATTRIBUTE)
     where = reverse("activation:profile_exports", args=[profile.pk])
     with django_assert_max_num_queries(8):
         text = text_of(client.get(where, headers=HTMX))
-    for shown in ("shardId-000000000001", "4965", dataflow.destination.name, waiting.destination.name):
+    for shown in (
+        "shardId-000000000001", "4965", "Segment membership changed", '<td class="num">17</td>',
+        dataflow.destination.name, waiting.destination.name,
+    ):  # fmt: skip
         assert shown in text
     assert "Mapped attribute written" in text
     assert "Not exported yet" in text_of(
