@@ -27,7 +27,7 @@ from activation.models import (
     PendingExport,
 )
 from activation.selectors import RECOMMENDED
-from activation.views import WIZARD
+from activation.views.wizard import WIZARD
 from destinations.connectors.base import ConnectorError, Target
 from destinations.models import Destination
 from profiles.models import Segment
