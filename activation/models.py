@@ -80,6 +80,11 @@ class Dataflow(models.Model):
     error_code = models.CharField(_("error code"), max_length=100, blank=True, editable=False)
     error_message = models.TextField(_("error message"), blank=True, editable=False)
     error_at = models.DateTimeField(_("error since"), null=True, editable=False)
+    # Enabled until all that was queued by then is delivered, and then disabled.
+    draining_since = models.DateTimeField(_("draining since"), null=True, editable=False)
+    # Many were queued at once, the last time: when, and how many of the many waited then.
+    bulk_at = models.DateTimeField(_("last backfill or replay"), null=True, editable=False)
+    bulk_total = models.PositiveBigIntegerField(_("records of it"), default=0, editable=False)
     created_at = models.DateTimeField(_("created"), default=timezone.now)
     updated_at = models.DateTimeField(_("updated"), auto_now=True)
     updated_by = models.ForeignKey(

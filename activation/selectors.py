@@ -10,7 +10,7 @@ from functools import cached_property
 from typing import Any
 
 from django.core.paginator import Page, Paginator
-from django.db.models import Count, F, Max, QuerySet, Window
+from django.db.models import Count, F, Max, Q, QuerySet, Window
 from django.db.models.functions import RowNumber
 from django.utils.functional import Promise
 from django.utils.translation import gettext
@@ -266,25 +266,6 @@ def run_page(dataflow: Dataflow | None, number: int | str | None) -> Page[Datafl
 
 
 @dataclass(frozen=True, slots=True)
-class Waiting:
-    """What stands in a dataflow's outbox."""
-
-    count: int
-    since: datetime | None
-
-
-def waiting(dataflow: Dataflow | None) -> Waiting:
-    if dataflow is None:
-        return Waiting(0, None)
-    rows = PendingExport.objects.filter(dataflow=dataflow)
-    count = rows.count()
-    oldest = (
-        rows.order_by("available_at", "id").values_list("created_at", flat=True).first() if count else None
-    )
-    return Waiting(count, oldest)
-
-
-@dataclass(frozen=True, slots=True)
 class FailureGroup:
     """The failed or excluded profiles of a run that share a code."""
 
@@ -322,6 +303,77 @@ def failure_groups(run: DataflowRun) -> list[FailureGroup]:
         FailureGroup(g["kind"], g["code"], g["n"], g["last"], samples.get((g["kind"], g["code"]), []))
         for g in groups
     ]
+
+
+# -- dead letters and replays --------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Period:
+    """From a moment to another, both in it; None: without a beginning, or without an end."""
+
+    since: datetime | None = None
+    until: datetime | None = None
+
+    def of(self, column: str) -> Q:
+        bounds = {f"{column}__gte": self.since, f"{column}__lte": self.until}
+        return Q(**{bound: moment for bound, moment in bounds.items() if moment is not None})
+
+
+@dataclass(frozen=True, slots=True)
+class FailureFilter:
+    """Which dead letters of a dataflow.
+
+    Args:
+        state: one of FailedExport.State; empty for any.
+        run: of this run alone.
+        ids: these alone; None for all.
+        up_to: none that came after the one with this id: what was counted is what is acted on.
+    """
+
+    code: str = ""
+    kind: str = ""
+    state: str = FailedExport.State.OPEN
+    period: Period = Period()
+    run: uuid.UUID | None = None
+    ids: Collection[int] | None = None
+    up_to: int | None = None
+
+
+def failed_exports(dataflow: Dataflow | None, wanted: FailureFilter) -> QuerySet[FailedExport]:
+    """Dead letters with their runs. Their ids grow with time."""
+    found = FailedExport.objects.filter(wanted.period.of("created_at"), run__dataflow=dataflow)
+    for name in ("code", "kind", "state", "run"):
+        if value := getattr(wanted, name):
+            found = found.filter(**{name: value})
+    if wanted.ids is not None:
+        found = found.filter(pk__in=wanted.ids)
+    if wanted.up_to is not None:
+        found = found.filter(pk__lte=wanted.up_to)
+    return found.select_related("run")
+
+
+def failure_codes(dataflow: Dataflow | None) -> list[str]:
+    """Every code that dead letters of the dataflow have, by name."""
+    codes = (
+        FailedExport.objects.filter(run__dataflow=dataflow).order_by("code").values_list("code", flat=True)
+    )
+    return list(codes.distinct())
+
+
+def to_replay(dataflow: Dataflow, period: Period | None) -> QuerySet[Profile]:
+    """The profiles that a replay sends again.
+
+    Args:
+        period: in which their last record was delivered; None for all members of the mapped segments.
+    """
+    if period is None:
+        return members(Segment.objects.filter(mappings__dataflow=dataflow))
+    exported = Delivery.objects.filter(period.of("delivered_at"), dataflow=dataflow)
+    return Profile.objects.filter(pk__in=exported.values("profile"))
+
+
+# -- what is live --------------------------------------------------------------------------------------------------
 
 
 def mapped_segment_page(dataflow: Dataflow | None, number: int | str | None) -> Page[MappedSegment]:

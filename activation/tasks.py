@@ -6,6 +6,7 @@ import uuid
 
 from celery import shared_task
 
+from activation import services
 from activation.export import delivery, outbox
 
 
@@ -17,5 +18,8 @@ def deliver(dataflow_id: str, lane: int) -> None:
 
 @shared_task
 def sweep() -> None:
-    """Start whatever stands: what a dead worker left, what was queued while Redis was away, what was held."""
+    """Disable what is drained. Start whatever stands: what a dead worker left, what was queued while Redis was away,
+    what was held.
+    """
+    services.finish_drains()
     outbox.wake_lanes(delivery.startable(), again=True)

@@ -11,6 +11,7 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
 
 from activation import selectors
+from activation.backlog import backlog
 from activation.export import latency
 from activation.models import DataflowRun
 from activation.views.common import find_destination, page_links, part
@@ -32,7 +33,7 @@ def runs(request: HttpRequest, destination_id: uuid.UUID) -> HttpResponse:
         "destination": destination,
         "dataflow": dataflow,
         "status": selectors.status_of(dataflow, ran=page.paginator.count > 0),
-        "waiting": selectors.waiting(dataflow),
+        "waiting": backlog(dataflow),
         "page": page,
         "here": request.get_full_path(),
     } | page_links(request, page)
