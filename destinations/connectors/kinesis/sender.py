@@ -8,16 +8,12 @@ https://docs.aws.amazon.com/streams/latest/dev/service-sizes-and-limits.html
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, ClassVar
-
-from django.utils.translation import gettext_lazy as _
+from typing import ClassVar
 
 from ..base import Connection, ConnectorError, Delivered, Record, Refused, Result, TryAgain
-from .client import call, make_client
+from .client import make_client
 from .errors import TRANSIENT
-
-if TYPE_CHECKING:
-    from mypy_boto3_kinesis.type_defs import PutRecordsRequestEntryTypeDef
+from .put_records import PutRecords
 
 MAX_RECORDS = 500  # of one request
 MAX_REQUEST = 10 * 1024 * 1024  # bytes of data and partition keys of one request
@@ -42,8 +38,8 @@ class KinesisSender:
             ConnectorError: no client can be made of the connection (endpoint URL not allowed any more).
         """
         self._connection = connection
-        self._stream = stream
         self._client = make_client(connection, validate=False, connections=1)
+        self._put_records = PutRecords(connection, self._client, stream)
 
     def send(self, records: Sequence[Record]) -> list[Result]:
         """See :meth:`destinations.connectors.base.Sender.send`.
@@ -109,26 +105,13 @@ class KinesisSender:
                 delivered = delivered or isinstance(answer, Delivered)
 
     def _put(self, records: list[Record]) -> list[Result]:
-        entries: list[PutRecordsRequestEntryTypeDef] = [
-            {"Data": record.data, "PartitionKey": record.partition_key} for record in records
-        ]
-        answer = call(
-            self._connection, self._client.put_records, "Records", StreamName=self._stream, Records=entries
-        )
-        rows: list[dict[str, Any]] = answer.get("Records") or []
-        if len(rows) != len(records):
-            raise ConnectorError(
-                "InvalidResponse",
-                f"{len(rows)} results for {len(records)} records.",
-                _("The answer is not one of Kinesis. Check the endpoint URL, and any proxy on the way."),
-            )
         # Whatever fails a single record is of passing nature: ProvisionedThroughputExceededException or
         # InternalFailure.
         return [
             Delivered(row["ShardId"], row["SequenceNumber"])
             if "SequenceNumber" in row and "ShardId" in row
             else TryAgain(row.get("ErrorCode") or "InternalFailure", row.get("ErrorMessage") or "")
-            for row in rows
+            for row in self._put_records(records)
         ]
 
     def close(self) -> None:
