@@ -91,6 +91,9 @@ class Target:
     """A place in the account that can be written to: for Kinesis, a data stream.
 
     The optional ones are None where the account may not ask for them.
+
+    Args:
+        ignores_keys: it spreads records by itself, whatever their partition key: no order is promised.
     """
 
     name: str
@@ -101,6 +104,7 @@ class Target:
     max_record_bytes: int | None = None
     records_per_second: int | None = None
     bytes_per_second: int | None = None
+    ignores_keys: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,6 @@ import time
 import uuid
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from django.utils.translation import gettext, ngettext
@@ -30,6 +29,7 @@ from .client import CONNECT_TIMEOUT, READ_TIMEOUT, call, make_client
 from .reader import read_newest
 from .regions import partition_of
 from .sender import KinesisSender
+from .stream import describe
 
 if TYPE_CHECKING:
     from mypy_boto3_kinesis import KinesisClient
@@ -144,19 +144,19 @@ class KinesisConnector:
         targets = _list(connection, client, started)
         described: dict[str, Target] = {}
 
-        def describe(target: Target) -> bool:
+        def ask(target: Target) -> bool:
             if time.monotonic() - started > LAST_CONNECT:
                 return False
             try:
-                described[target.name] = _describe(connection, client, target.name)
+                described[target.name] = describe(connection, client, target.name)
             except ConnectorError:
                 return False
             return True
 
         # The first tells whether the account may ask at all.
-        if targets and describe(targets[0]):
+        if targets and ask(targets[0]):
             with ThreadPoolExecutor(max_workers=8, thread_name_prefix="kinesis-describe") as pool:
-                list(pool.map(describe, targets[1:DESCRIBED]))
+                list(pool.map(ask, targets[1:DESCRIBED]))
         return [described.get(target.name, target) for target in targets]
 
     def describe_target(self, connection: Connection, settings: Mapping[str, Any]) -> Target:
@@ -170,7 +170,7 @@ class KinesisConnector:
         client = make_client(connection)
         target = Target(stream)
         try:
-            target = _describe(connection, client, stream)
+            target = describe(connection, client, stream)
         except ConnectorError as error:
             if error.code not in _DENIED:
                 raise
@@ -240,24 +240,6 @@ def _list(connection: Connection, client: KinesisClient, started: float) -> list
         if not names:
             break
     return targets
-
-
-def _describe(connection: Connection, client: KinesisClient, stream: str) -> Target:
-    answer = call(connection, client.describe_stream_summary, "StreamDescriptionSummary", StreamName=stream)
-    about = answer["StreamDescriptionSummary"]
-    mode = about.get("StreamModeDetails", {}).get("StreamMode", "")
-    shards = about.get("OpenShardCount")
-    target = Target(
-        stream,
-        status=about.get("StreamStatus", ""),
-        mode=mode,
-        shards=shards,
-        retention_hours=about.get("RetentionPeriodHours"),
-        max_record_bytes=about["MaxRecordSizeInKiB"] * 1024 if about.get("MaxRecordSizeInKiB") else None,
-    )
-    if shards and mode != "ON_DEMAND":
-        target = replace(target, records_per_second=shards * 1000, bytes_per_second=shards * 1024 * 1024)
-    return target
 
 
 def _check_writing(

@@ -5,6 +5,7 @@ import hashlib
 import io
 import json
 import socket
+from collections import Counter
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from http.client import HTTPConnection
@@ -412,6 +413,14 @@ def test_only_the_full_shard_fails(kinesis: LocalKinesis) -> None:
 def test_an_on_demand_stream_is_not_throttled(kinesis: LocalKinesis) -> None:
     kinesis.create_stream("free", 1, mode="ON_DEMAND")
     assert all("SequenceNumber" in row for _ in range(5) for row in put(kinesis, entries(500), "free"))
+
+
+def test_a_stream_may_spread_records_whatever_their_key(kinesis: LocalKinesis) -> None:
+    kinesis.create_stream("free", 4, mode="ON_DEMAND", distribution="AUTO")
+    same = [{"Data": data(b"x"), "PartitionKey": "key"}] * 8
+    assert Counter(row["ShardId"][-1] for row in put(kinesis, same, "free")) == dict.fromkeys("0123", 2)
+    with pytest.raises(ApiError, match="InvalidArgumentException"):
+        kinesis.create_stream("fixed", 4, distribution="AUTO")
 
 
 def test_a_throttled_single_record_is_an_error(kinesis: LocalKinesis) -> None:

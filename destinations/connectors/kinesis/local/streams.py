@@ -101,12 +101,15 @@ class Stream:
     mode: str = "PROVISIONED"
     status: str = "ACTIVE"
     max_record_kib: int = 1024
+    distribution: str = ""  # AUTO: spread over the shards, whatever the keys; on-demand streams only
 
     @property
     def arn(self) -> str:
         return f"arn:aws:kinesis:{self.region}:{ACCOUNT}:stream/{self.name}"
 
     def shard_of(self, hash_key: int) -> Shard:
+        if self.distribution == "AUTO":
+            return min(self.shards, key=lambda shard: shard.last_sequence)
         return next(shard for shard in self.shards if shard.low <= hash_key <= shard.high)
 
 
@@ -165,7 +168,13 @@ class LocalKinesis:
     # --- Without HTTP, for commands and tests ----------------------------------------------------------
 
     def create_stream(
-        self, name: str, shards: int = 1, *, mode: str = "PROVISIONED", max_record_kib: int = 1024
+        self,
+        name: str,
+        shards: int = 1,
+        *,
+        mode: str = "PROVISIONED",
+        max_record_kib: int = 1024,
+        distribution: str = "",
     ) -> Stream:
         """Make a stream that is active at once.
 
@@ -178,6 +187,8 @@ class LocalKinesis:
             raise not_satisfied(shards, "shardCount", "have value greater than or equal to 1")
         if not 1024 <= max_record_kib <= 10_240:
             raise not_satisfied(max_record_kib, "maxRecordSizeInKiB", "have value between 1024 and 10240")
+        if distribution == "AUTO" and mode != "ON_DEMAND":
+            raise ApiError("InvalidArgumentException", "Only an on-demand stream distributes records itself.")
         with self._lock:
             if name in self.streams:
                 raise ApiError(
@@ -192,6 +203,7 @@ class LocalKinesis:
                 now,
                 mode=mode,
                 max_record_kib=max_record_kib,
+                distribution=distribution,
             )
             self.streams[name] = stream
             return stream
@@ -236,7 +248,11 @@ class LocalKinesis:
         if shards is None:
             raise not_satisfied(None, "shardCount", "not be null")
         self.create_stream(
-            params["StreamName"], shards, mode=mode, max_record_kib=params.get("MaxRecordSizeInKiB") or 1024
+            params["StreamName"],
+            shards,
+            mode=mode,
+            max_record_kib=params.get("MaxRecordSizeInKiB") or 1024,
+            distribution=params.get("RecordDistributionStrategy") or "",
         )
         return {}
 
@@ -301,14 +317,15 @@ class LocalKinesis:
 
     def _describe_stream_summary(self, params: Params) -> Params:
         stream = self._stream(params)
-        return {
-            "StreamDescriptionSummary": {
-                **self._about(stream),
-                "OpenShardCount": len(stream.shards),
-                "ConsumerCount": 0,
-                "MaxRecordSizeInKiB": stream.max_record_kib,
-            }
+        summary = {
+            **self._about(stream),
+            "OpenShardCount": len(stream.shards),
+            "ConsumerCount": 0,
+            "MaxRecordSizeInKiB": stream.max_record_kib,
         }
+        if stream.mode == "ON_DEMAND":
+            summary["RecordDistributionStrategy"] = stream.distribution or "USER_PARTITION_KEY"
+        return {"StreamDescriptionSummary": summary}
 
     def _list_shards(self, params: Params) -> Params:
         after = params.get("ExclusiveStartShardId") or ""
