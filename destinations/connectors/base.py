@@ -123,10 +123,19 @@ class Delivered:
 
 @dataclass(frozen=True, slots=True)
 class TryAgain:
-    """This record was not taken this time (throttled shard, failure inside the other side)."""
+    """This record was not taken this time, or nobody knows whether it was.
+
+    Args:
+        throttled: the other side takes no more for now: what comes next must come slower.
+        shard: where it takes no more, if that is not everywhere.
+        maybe_taken: it may have been taken all the same: another go may deliver it twice.
+    """
 
     code: str
     message: str
+    throttled: bool = False
+    shard: str = ""
+    maybe_taken: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,10 +164,9 @@ class Sender(Protocol):
             A result for every record, in the same order.
 
         Raises:
-            ConnectorError: the destination as a whole can't be written to (refused credentials, stream gone).
-                When some of
-                the records had been taken by then, their results are returned instead and the others are
-                `TryAgain`.
+            ConnectorError: the destination as a whole can't be written to (refused credentials, stream gone), and
+                no record was taken. When some had been taken by then, their results are returned instead and
+                the others are `TryAgain`.
         """
         ...
 
@@ -228,6 +236,10 @@ class Connector(Protocol):
     account_form: type[AccountForm]
     destination_form: type[DestinationForm]
     permissions_name: Text  # what the policy to copy is called at the other side
+
+    def hint(self, code: str, message: str) -> Text:
+        """What a person can do about a :class:`ConnectorError` of which code and message were kept; may be empty."""
+        ...
 
     def masked(self, credentials: Mapping[str, str]) -> str:
         """What may be shown of credentials, e.g. ``AKIA…7Q4X``."""

@@ -24,7 +24,7 @@ from ..base import (
     Target,
     Text,
 )
-from . import forms
+from . import failures, forms
 from .client import CONNECT_TIMEOUT, READ_TIMEOUT, call, make_client
 from .reader import read_newest
 from .regions import partition_of
@@ -67,6 +67,9 @@ class KinesisConnector:
     account_form: type[AccountForm] = forms.KinesisAccountForm
     destination_form: type[DestinationForm] = forms.KinesisDestinationForm
     permissions_name: Text = _("IAM policy")
+
+    def hint(self, code: str, message: str) -> Text:
+        return failures.hint(code, message)
 
     def masked(self, credentials: Mapping[str, str]) -> str:
         return forms.masked(credentials.get("access_key_id", ""))

@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 from botocore.exceptions import ConnectionClosedError
-from django.utils.translation import gettext_lazy as _
 
-from ..base import Connection, ConnectorError, Record
+from ..base import Connection, Record
 from .client import call
+from .errors import KinesisError
 
 if TYPE_CHECKING:
     from mypy_boto3_kinesis import KinesisClient
@@ -50,7 +50,7 @@ class PutRecords:
             ``ErrorMessage``.
 
         Raises:
-            ConnectorError: the request as a whole failed.
+            KinesisError: the request as a whole failed.
         """
         entries = [
             {"Data": b2a_base64(record.data, newline=False).decode(), "PartitionKey": record.partition_key}
@@ -62,11 +62,7 @@ class PutRecords:
         )
         rows = answer["Records"]
         if not isinstance(rows, list) or len(rows) != len(records):
-            raise ConnectorError(
-                "InvalidResponse",
-                "The answer does not have one result for each record.",
-                _("The answer is not one of Kinesis. Check the endpoint URL, and any proxy on the way."),
-            )
+            raise KinesisError("InvalidResponse", "The answer does not have one result for each record.")
         return rows
 
     def _fill(self, params: dict[str, Any], **event: Any) -> None:

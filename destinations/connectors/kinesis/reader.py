@@ -22,7 +22,8 @@ from django.utils.translation import gettext
 
 from ..base import Connection, ConnectorError, ReadRecord
 from .client import call, make_client
-from .errors import TRANSIENT
+from .errors import KinesisError
+from .failures import Answer
 
 TIME_LIMIT = 4.5  # seconds, after which no further request is made; with the last answer's limit: within 10 s
 FIRST_STRETCH = timedelta(seconds=5)  # at full speed 5 MB a shard: one answer
@@ -147,8 +148,8 @@ class _Reading:
         while not self.time_is_up():
             try:
                 return call(self.connection, method, member, **params)
-            except ConnectorError as error:
-                if error.code not in TRANSIENT:
+            except KinesisError as error:
+                if error.answer not in (Answer.THROTTLED, Answer.AGAIN):
                     raise
                 failed = error
             self.sleep(PAUSE)

@@ -7,21 +7,23 @@ https://docs.aws.amazon.com/streams/latest/dev/service-sizes-and-limits.html
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+import re
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
-from typing import ClassVar
+from dataclasses import replace
+from itertools import chain
+from typing import ClassVar, cast
 
-from ..base import Connection, ConnectorError, Delivered, Record, Refused, Result, TryAgain
+from ..base import Connection, Delivered, Record, Refused, Result, TryAgain
 from .client import make_client
-from .errors import TRANSIENT
+from .errors import KinesisError
+from .failures import Answer, failure
 from .put_records import PutRecords
-from .stream import MAX_RECORD, NOT_ACTIVE, UNKNOWN, USUAL_RECORD, USUAL_REQUEST, Limits, Summary, describe
+from .stream import MAX_RECORD, UNKNOWN, USUAL_RECORD, USUAL_REQUEST, Limits, Summary, describe
 
 MAX_RECORDS = 500  # of one request
 MAX_PARTITION_KEY = 256  # characters
 
-# The request as a whole is not valid: perhaps for one record in it.
-_INVALID = frozenset({"ValidationException", "InvalidArgumentException", "SerializationException", "HTTP413"})
 # So many records refused one by one, and none taken: then it is not the records.
 _NOT_THE_RECORDS = 8
 
@@ -34,7 +36,7 @@ class KinesisSender:
     def __init__(self, connection: Connection, stream: str) -> None:
         """
         Raises:
-            ConnectorError: no client can be made of the connection (endpoint URL not allowed any more).
+            KinesisError: no client can be made of the connection (endpoint URL not allowed any more).
         """
         self._connection = connection
         self._stream = stream
@@ -62,7 +64,7 @@ class KinesisSender:
                 sizes.pop(place), f"The stream takes at most {limits.record or MAX_RECORD:,} bytes."
             )
         self._send_all(records, _requests(sizes, limits), results)
-        return [result or TryAgain("NotSent", "Not sent: an earlier request failed.") for result in results]
+        return cast("list[Result]", results)
 
     def _limits(self, sizes: Collection[int]) -> Limits:
         """The stream's own, asked for where these records need more than every stream takes."""
@@ -73,49 +75,53 @@ class KinesisSender:
     def _send_all(
         self, records: Sequence[Record], requests: list[list[int]], results: list[Result | None]
     ) -> None:
-        delivered, refused = False, 0
+        """Send request after request, until one fails as a whole: what is left would take its time in vain.
+
+        Raises:
+            KinesisError: the destination as a whole can't be written to, and no record was taken.
+        """
+        refused = 0
         while requests:
             places = requests.pop(0)
             try:
                 answers = self._put([records[place] for place in places])
-            except ConnectorError as error:
-                if error.code in TRANSIENT:
-                    answers = [TryAgain(error.code, error.message)] * len(places)
-                elif error.code in _INVALID and "'stream" not in error.message:
-                    if len(places) > 1:
-                        middle = len(places) // 2
-                        requests[:0] = [places[:middle], places[middle:]]
-                        continue
+            except KinesisError as error:
+                if error.answer is Answer.BISECT and len(places) > 1:
+                    middle = len(places) // 2
+                    requests[:0] = [places[:middle], places[middle:]]
+                    continue
+                if error.answer is Answer.BISECT:
                     refused += not _is_large(records[places[0]])
-                    if refused == _NOT_THE_RECORDS and not delivered:
-                        raise
-                    answers = [_refusal(records[places[0]], error)]
-                elif delivered:
-                    for place in [*places, *(place for request in requests for place in request)]:
-                        results[place] = TryAgain(error.code, error.message)
-                    return
-                else:
+                    if refused < _NOT_THE_RECORDS or _reached(results):
+                        results[places[0]] = _refusal(records[places[0]], error)
+                        continue
+                if error.answer not in (Answer.THROTTLED, Answer.AGAIN) and not _reached(results):
                     raise self._explained(error) from None
+                for place in places:
+                    results[place] = _again(error.code, error.message, error.answer)
+                for place in chain.from_iterable(requests):
+                    results[place] = replace(
+                        _again(error.code, error.message, error.answer), maybe_taken=False
+                    )
+                return
             for place, answer in zip(places, answers, strict=True):
                 results[place] = answer
-                delivered = delivered or isinstance(answer, Delivered)
 
     def _put(self, records: list[Record]) -> list[Result]:
-        # Whatever fails a single record is of passing nature: ProvisionedThroughputExceededException or
-        # InternalFailure.
         return [
             Delivered(row["ShardId"], row["SequenceNumber"])
             if "SequenceNumber" in row and "ShardId" in row
-            else TryAgain(row.get("ErrorCode") or "InternalFailure", row.get("ErrorMessage") or "")
+            else _failed(row)
             for row in self._put_records(records)
         ]
 
-    def _explained(self, error: ConnectorError) -> ConnectorError:
+    def _explained(self, error: KinesisError) -> KinesisError:
         """Kinesis does not find a stream that is being made or deleted: say which it is, if it may be asked."""
         if error.code == "ResourceNotFoundException":
-            with suppress(ConnectorError):
+            with suppress(KinesisError):
                 status = describe(self._connection, self._client, self._stream).status
-                return ConnectorError(error.code, error.message, NOT_ACTIVE.get(status, error.hint))
+                if status in ("CREATING", "DELETING"):
+                    return KinesisError(error.code, f"{error.message} ({status})")
         return error
 
     def close(self) -> None:
@@ -130,6 +136,23 @@ def _size(record: Record) -> int | None:
         return len(record.data) + len(record.partition_key.encode())
     except UnicodeEncodeError:
         return None
+
+
+def _reached(results: Iterable[Result | None]) -> bool:
+    """Whether a request got as far as the stream."""
+    return any(isinstance(result, (Delivered, TryAgain)) for result in results)
+
+
+def _failed(row: Mapping[str, str]) -> TryAgain:
+    """The answer for a record that failed in a request that did not. What fails so is of passing nature."""
+    code, message = row.get("ErrorCode") or "InternalFailure", row.get("ErrorMessage") or ""
+    return _again(code, message, failure(code, message, status=500).answer)
+
+
+def _again(code: str, message: str, answer: Answer) -> TryAgain:
+    throttled = answer is Answer.THROTTLED
+    shard = re.search(r"shardId-\d+", message) if throttled else None
+    return TryAgain(code, message, throttled, shard[0] if shard else "", answer is Answer.AGAIN)
 
 
 def _is_large(record: Record) -> bool:
@@ -159,7 +182,7 @@ def _too_large(size: int, reason: str) -> Refused:
     return Refused("RecordTooLarge", f"{size:,} bytes with its partition key. {reason}")
 
 
-def _refusal(record: Record, error: ConnectorError) -> Refused:
+def _refusal(record: Record, error: KinesisError) -> Refused:
     if _is_large(record) or error.code == "HTTP413":
         return _too_large(_size(record) or 0, error.message)
     return Refused(error.code, error.message)

@@ -6,10 +6,9 @@ import time
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from django.utils.translation import gettext_lazy as _
-
-from ..base import Connection, ConnectorError, Target, Text
+from ..base import Connection, Target
 from .client import call
+from .errors import KinesisError
 
 if TYPE_CHECKING:
     from mypy_boto3_kinesis import KinesisClient
@@ -19,10 +18,6 @@ USUAL_RECORD = MIB  # bytes of data and partition key that every stream takes in
 USUAL_REQUEST = 5 * MIB  # and in a request
 MAX_RECORD = 10 * MIB  # bytes of the largest record that a stream can be set to take
 MAX_REQUEST = 10 * MIB
-NOT_ACTIVE: dict[str, Text] = {
-    "CREATING": _("The stream is being created. The records wait, and are sent once AWS shows it as active."),
-    "DELETING": _("The stream is being deleted. Choose another stream, or create it again."),
-}
 REFRESH = 300.0  # seconds that an answer, or a refusal to answer, is believed
 
 
@@ -30,7 +25,7 @@ def describe(connection: Connection, client: KinesisClient, stream: str) -> Targ
     """The stream with all that its summary says.
 
     Raises:
-        ConnectorError: there is none, or the account may not ask.
+        KinesisError: there is none, or the account may not ask.
     """
     answer = call(connection, client.describe_stream_summary, "StreamDescriptionSummary", StreamName=stream)
     about = answer["StreamDescriptionSummary"]
@@ -81,7 +76,7 @@ class Summary:
         if time.monotonic() >= self._until:
             try:
                 self._target = describe(self._connection, self._client, self._stream)
-            except ConnectorError:
+            except KinesisError:
                 self._target = None
             self._until = time.monotonic() + REFRESH
         return self._target
