@@ -189,40 +189,49 @@ def latest_runs() -> list[DestinationRow]:
     return destination_rows(list(ran.order_by("-ran_at", "name")[:SHOWN]))
 
 
-def in_need_of_attention() -> list[Attention]:
-    """Destinations that somebody should look at, the gravest first; one more than SHOWN where there are more."""
-    failed = _sum_of_recent_runs("failed")
+def in_need_of_attention(*, runs: bool) -> list[Attention]:
+    """Destinations that somebody should look at, the gravest first; one more than SHOWN where there are more.
+
+    Args:
+        runs: tell what the runs counted, too.
+    """
     concerned = (
         _with_dataflow()
+        .annotate(status=_status(), failed=_sum_of_recent_runs("failed") if runs else Value(0))
         .annotate(
-            status=_status(),
-            failed=failed,
             concern=Case(
                 When(status=Status.ERROR, then=Value(Concern.ERROR.value)),
                 When(failed__gt=0, then=Value(Concern.FAILED.value)),
                 When(status=Status.DRAFT, then=Value(Concern.DRAFT.value)),
                 output_field=IntegerField(null=True),
-            ),
+            )
         )
         .filter(concern__isnull=False)
-        .order_by("concern", "name")
+        .order_by("concern", Lower("name"), "pk")
     )
     return [Attention(row, Concern(row.concern), row.failed) for row in concerned[: SHOWN + 1]]
 
 
 def totals() -> Totals:
-    """In three queries."""
-    recent = ("activated", "excluded", "failed")
-    sums = Destination.objects.annotate(
-        status=_status(), **{column: _sum_of_recent_runs(column) for column in recent}
-    ).aggregate(
+    """In four queries."""
+    counts = Destination.objects.annotate(status=_status()).aggregate(
         destinations=Count("pk"),
         live=Count("pk", filter=~Q(status=Status.DRAFT)),
         enabled=Count("pk", filter=~Q(status__in=[Status.DRAFT, Status.DISABLED])),
-        **{column: Coalesce(Sum(column), 0) for column in recent},
     )
-    segments = Destination.objects.aggregate(n=Count("dataflow__mapped_segments__segment", distinct=True))
-    return Totals(accounts=Account.objects.count(), segments=segments["n"], **sums)
+    recent = Destination.objects.annotate(
+        of_activated=_sum_of_recent_runs("activated"),
+        of_excluded=_sum_of_recent_runs("excluded"),
+        of_failed=_sum_of_recent_runs("failed"),
+    ).aggregate(
+        activated=Coalesce(Sum("of_activated"), 0),
+        excluded=Coalesce(Sum("of_excluded"), 0),
+        failed=Coalesce(Sum("of_failed"), 0),
+    )
+    segments = Destination.objects.aggregate(
+        segments=Count("dataflow__mapped_segments__segment", distinct=True)
+    )
+    return Totals(accounts=Account.objects.count(), **counts, **recent, **segments)
 
 
 def _with_dataflow() -> QuerySet[Destination]:
@@ -324,4 +333,4 @@ def _sorted(found: QuerySet[M], column: Any, descending: bool) -> QuerySet[M]:
     """Sorted by a column; what never happened is older than everything."""
     key = F("sorted_by")
     first = key.desc(nulls_last=True) if descending else key.asc(nulls_first=True)
-    return cast("QuerySet[M]", found.annotate(sorted_by=column).order_by(first, "name", "pk"))
+    return cast("QuerySet[M]", found.annotate(sorted_by=column).order_by(first, Lower("name"), "pk"))

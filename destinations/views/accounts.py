@@ -88,16 +88,15 @@ def _save(request: HttpRequest, account: Account) -> HttpResponse:
     except services.Refused as refused:
         form.add_error(refused.field or None, refused.message)
         return _edit_page(request, account, form)
-    saved = (
-        _("Account “%(name)s” was saved.")
-        if not connected.checks
-        else _("Account “%(name)s” is connected and was saved.")
+    tested = bool(connected.checks)
+    said = (
+        _("Account “%(name)s” is connected and was saved.") if tested else _("Account “%(name)s” was saved.")
     )
-    messages.success(request, saved % {"name": connected.account.name})
+    messages.success(request, said % {"name": connected.account.name})
     return redirect("destinations:accounts")
 
 
-@sensitive_variables("stored")
+@sensitive_variables("data", "stored")
 def _form(account: Account, data: Any = None) -> AccountForm:
     """The form with everything but the secrets; where those can't be read, all of them are asked for again."""
     kind = account.type

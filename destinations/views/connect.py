@@ -143,17 +143,19 @@ def _authentication_page(
         settings: where the new account is, for the policy.
     """
     accounts = _accounts(kind)
+    chosen = chosen or request.POST.get("account", "")
     if not accounts:
         mode = "new"
     elif len(accounts) == 1:
         chosen = str(accounts[0].pk)
+    accounts.sort(key=lambda row: str(row.pk) != chosen)
     if settings is None and mode == "existing":
         settings = next((row.settings for row in accounts if str(row.pk) == chosen), None)
     wrong = refused or lost or problem or (form is not None and form.errors)
     context = {
         "kind": kind,
         "mode": mode,
-        "form": form or kind.account_form(),
+        "form": form or kind.account_form(initial=_typed(kind, request.POST)),
         "id": id or uuid.uuid4(),
         "accounts": accounts,
         "searched": len(accounts) >= SEARCHED_FROM,
@@ -169,6 +171,12 @@ def _authentication_page(
 
 def _authentication_url(kind: Connector, account: Account) -> str:
     return f"{reverse('destinations:connect', args=[kind.spec.slug])}?account={account.pk}"
+
+
+def _typed(kind: Connector, data: QueryDict) -> dict[str, Any]:
+    """What was typed for a new account before an existing one was tried, without the secrets."""
+    names = kind.account_form.base_fields.keys() - kind.account_form.secret_fields
+    return {name: data[name] for name in names if name in data}
 
 
 def shown_settings(kind: Connector, settings: Mapping[str, Any]) -> list[tuple[Any, Any]]:
@@ -352,7 +360,7 @@ class _SetupPage:
 
 def in_words(error: ConnectorError) -> str:
     """An error at a field: the other side's code and words, and what can be done."""
-    return f"{error.code}: {error.message} {error.hint}".strip()
+    return f"{error.code}: {_(error.message)} {error.hint}".strip()
 
 
 # -- the targets to choose from ------------------------------------------------------------------------------------
@@ -374,11 +382,15 @@ def targets(request: HttpRequest, connector: str, account_id: uuid.UUID) -> Http
     account = get_object_or_404(Account, pk=account_id, connector=connector)
     name = kind.destination_form.target_field
     value = request.GET.get(name, "")
+    typed = request.GET.get("typed") == "1"
+    form = target_form(account, initial={name: value})
+    if typed:
+        form.fields[name].widget.attrs["autofocus"] = True
     context = {
         "account": account,
-        "target_field": target_form(account, initial={name: value})[name],
+        "target_field": form[name],
         "targets_url": request.path,
-        "listing": None if request.GET.get("typed") == "1" else _listing(account, value),
+        "listing": None if typed else _listing(account, value),
     }
     return render(request, "destinations/_target.html", context)
 

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from django import forms
 from django.contrib import messages
 from django.core.exceptions import PermissionDenied
 from django.http import Http404, HttpRequest, HttpResponse, QueryDict
 from django.shortcuts import redirect, render
 from django.urls import reverse
 from django.utils import timezone
-from django.utils.choices import flatten_choices
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 from django.views.decorators.cache import never_cache
@@ -177,8 +174,8 @@ def _page(
         "tab": tab,
         "part_url": reverse(tab.view, args=[destination.pk]),
         "part": part is not None,
-        "account_settings": _labelled(kind.account_form, destination.account.settings),
-        "settings": _labelled(kind.destination_form, destination.settings),
+        "target_label": kind.destination_form.base_fields[kind.destination_form.target_field].label,
+        "account_settings": connect.shown_settings(kind, destination.account.settings),
         "marketing_actions": list(destination.marketing_actions.all()),
         **_lost(destination),
     }
@@ -205,13 +202,3 @@ def _lost(destination: Destination) -> dict[str, Any]:
         "waiting": dataflow.pending.count(),
         "ran": dataflow.runs.exists(),
     }
-
-
-def _labelled(form: type[forms.Form], settings: Mapping[str, Any]) -> list[tuple[Any, Any]]:
-    """Settings in the words of the form that they were entered in."""
-    rows = []
-    for name, field in form.base_fields.items():
-        if value := settings.get(name):
-            choices = dict(flatten_choices(field.choices)) if isinstance(field, forms.ChoiceField) else {}
-            rows.append((field.label, choices.get(value, value)))
-    return rows

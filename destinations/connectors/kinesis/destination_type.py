@@ -202,7 +202,7 @@ class KinesisConnector:
 
 
 def _in_words(error: ConnectorError) -> str:
-    return f"{error.code}: {error.message} {error.hint}".strip()
+    return f"{error.code}: {gettext(error.message)} {error.hint}".strip()
 
 
 def _list(connection: Connection, client: KinesisClient, started: float) -> list[Target]:

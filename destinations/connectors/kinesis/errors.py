@@ -7,6 +7,7 @@ from collections.abc import Collection
 
 from botocore import exceptions as boto
 from botocore.parsers import ResponseParserError
+from django.utils.translation import gettext_noop as _
 
 from ..base import ConnectorError
 from .endpoint import EndpointNotAllowed
@@ -30,16 +31,16 @@ class KinesisError(ConnectorError):
 # No answer came. The order matters: botocore's timeouts are kinds of its connection errors.
 _ON_THE_WAY: tuple[tuple[type[Exception], str, str], ...] = (
     (boto.SSLError, "SSLError", ""),
-    (boto.ConnectTimeoutError, "ConnectTimeout", "No connection within the time limit."),
-    (boto.ReadTimeoutError, "ReadTimeout", "No answer within the time limit."),
+    (boto.ConnectTimeoutError, "ConnectTimeout", _("No connection within the time limit.")),
+    (boto.ReadTimeoutError, "ReadTimeout", _("No answer within the time limit.")),
     (boto.ProxyConnectionError, "ProxyConnectionError", ""),
     (boto.EndpointConnectionError, "EndpointConnectionError", ""),
-    (boto.ConnectionClosedError, "ConnectionClosed", "The connection was closed before an answer came."),
+    (boto.ConnectionClosedError, "ConnectionClosed", _("The connection was closed before an answer came.")),
     (boto.ParamValidationError, "ParamValidationError", ""),
-    (boto.NoCredentialsError, "NoCredentials", "No credentials."),
-    (boto.PartialCredentialsError, "NoCredentials", "No credentials."),
+    (boto.NoCredentialsError, "NoCredentials", _("No credentials.")),
+    (boto.PartialCredentialsError, "NoCredentials", _("No credentials.")),
     (boto.InvalidRegionError, "InvalidRegion", ""),
-    (ResponseParserError, "InvalidResponse", "The answer could not be read."),
+    (ResponseParserError, "InvalidResponse", _("The answer could not be read.")),
 )
 
 
@@ -61,7 +62,7 @@ def translate(error: Exception, secrets: Collection[str] = ()) -> KinesisError:
         if isinstance(error, kind):
             return KinesisError(code, message or _clean(str(error), secrets))
     # Of anything else only the kind is said: its text may quote headers, which hold the session token.
-    return KinesisError(type(error).__name__, "The request could not be sent.")
+    return KinesisError(type(error).__name__, _("The request could not be sent."))
 
 
 def _of_the_answer(error: boto.ClientError, secrets: Collection[str]) -> KinesisError:

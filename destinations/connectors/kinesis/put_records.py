@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 from botocore.exceptions import ConnectionClosedError
+from django.utils.translation import gettext_noop as _
 
 from ..base import Connection, Record
 from .client import call
@@ -62,7 +63,7 @@ class PutRecords:
         )
         rows = answer["Records"]
         if not isinstance(rows, list) or len(rows) != len(records):
-            raise KinesisError("InvalidResponse", "The answer does not have one result for each record.")
+            raise KinesisError("InvalidResponse", _("The answer does not have one result for each record."))
         return rows
 
     def _fill(self, params: dict[str, Any], **event: Any) -> None:

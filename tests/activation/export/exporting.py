@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 import uuid
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -10,6 +11,7 @@ from typing import Any, Protocol
 
 import pytest
 from django.contrib.auth.models import User
+from django.db import connections
 
 from activation import services
 from activation.export import outbox
@@ -165,3 +167,26 @@ class Reading:
 
     def parsed(self) -> list[Any]:
         return [json.loads(record["Data"]) for record in self.look()]
+
+
+class Elsewhere:
+    """Something in another transaction, in a thread of its own."""
+
+    def __init__(self, act: Callable[[], object]) -> None:
+        self.error: BaseException | None = None
+        self._act = act
+        self._thread = threading.Thread(target=self._run)
+        self._thread.start()
+
+    def _run(self) -> None:
+        try:
+            self._act()
+        except BaseException as error:
+            self.error = error
+        finally:
+            connections.close_all()
+
+    def join(self) -> None:
+        self._thread.join(timeout=20)
+        assert not self._thread.is_alive()
+        assert self.error is None

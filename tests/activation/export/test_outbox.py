@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import json
-import threading
 import uuid
 from base64 import b64decode
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 from django.conf import settings
-from django.db import connection, connections, transaction
+from django.db import connection, transaction
 from django.utils import timezone
 from pytest_django import DjangoAssertNumQueries
 
@@ -33,7 +33,7 @@ from tests.factories import (
 from tests.profiles.test_ingest import wait_for_a_lock
 from tests.services import RedisServer
 
-from .exporting import FIRST_NAME, activate, members_of, queue, waiting
+from .exporting import FIRST_NAME, Elsewhere, activate, members_of, queue, waiting
 
 pytestmark = pytest.mark.django_db
 
@@ -89,29 +89,6 @@ def test_a_backfill_leaves_other_dataflows_alone() -> None:
 
 
 # -- a change and a mapping at the same moment ----------------------------------------------------------------------
-
-
-class Elsewhere:
-    """Something in another transaction, in a thread of its own."""
-
-    def __init__(self, act: Callable[[], object]) -> None:
-        self.error: BaseException | None = None
-        self._act = act
-        self._thread = threading.Thread(target=self._run)
-        self._thread.start()
-
-    def _run(self) -> None:
-        try:
-            self._act()
-        except BaseException as error:
-            self.error = error
-        finally:
-            connections.close_all()
-
-    def join(self) -> None:
-        self._thread.join(timeout=20)
-        assert not self._thread.is_alive()
-        assert self.error is None
 
 
 def joins(segment: Segment) -> Fragment:
@@ -209,6 +186,6 @@ def test_a_sweep_without_redis_is_no_error() -> None:
 
 
 def test_beat_sweeps_every_few_seconds() -> None:
-    entry = settings.CELERY_BEAT_SCHEDULE["sweep"]
+    entry: dict[str, Any] = settings.CELERY_BEAT_SCHEDULE["sweep"]
     assert entry["task"] in app.tasks
     assert entry["schedule"] <= 10

@@ -73,10 +73,10 @@ def reasons() -> list[str]:
 
 # -- what does ------------------------------------------------------------------------------------------------------
 
-JOINS = {"memberships": {"mapped": ("realized", NOW)}}
-LEAVES = {"memberships": {"mapped": ("exited", NOW)}}
-FIRST_NAME_AGAIN = {"attributes": {"person": {"name": {"firstName": "Min-jun"}}}}
-IDENTITY_ADDED = {"identities": [("ECID", "1234")]}
+JOINS: dict[str, Any] = {"memberships": {"mapped": ("realized", NOW)}}
+LEAVES: dict[str, Any] = {"memberships": {"mapped": ("exited", NOW)}}
+FIRST_NAME_AGAIN: dict[str, Any] = {"attributes": {"person": {"name": {"firstName": "Min-jun"}}}}
+IDENTITY_ADDED: dict[str, Any] = {"identities": [("ECID", "1234")]}
 
 
 @pytest.mark.parametrize("before", ["realized", "existing"])
@@ -114,6 +114,23 @@ def test_a_member_is_exported_when(
     ingest([Fragment(profile_id=profile.pk, **change)])
     assert waiting(dataflow) == {profile.pk}
     assert reasons() == [reason]
+
+
+@pytest.mark.usefixtures("told")
+def test_a_mapped_attribute_that_holds_more_than_the_schema_says_is_written_with_its_parts(
+    dataflow: Dataflow, segment: Segment
+) -> None:
+    profile = customer(segment, "realized")
+    for given in ("Min-jun", "Seo-yeon"):
+        ingest(
+            [
+                Fragment(
+                    profile_id=profile.pk, attributes={"person": {"name": {"firstName": {"given": given}}}}
+                )
+            ]
+        )
+        assert reasons() == ["attribute"]
+        PendingExport.objects.all().delete()
 
 
 @pytest.mark.parametrize("before", [None, "exited"])
