@@ -159,6 +159,37 @@ def test_descriptions_have_what_motos_have(local_kinesis: RunningKinesis, moto_c
         assert shape(listed(ours)) == shape(listed(moto_client))
 
 
+def test_a_shard_is_split_as_moto_splits_it(unthrottled: RunningKinesis, moto_client: KinesisClient) -> None:
+    def after(client: KinesisClient) -> Any:
+        client.create_stream(StreamName="split", ShardCount=2)
+        whole = client.list_shards(StreamName="split")["Shards"][0]
+        middle = str(int(whole["HashKeyRange"]["EndingHashKey"]) // 3)
+        client.split_shard(StreamName="split", ShardToSplit=whole["ShardId"], NewStartingHashKey=middle)
+        shards = client.list_shards(StreamName="split")["Shards"]
+        return [(s["ShardId"], s["HashKeyRange"], s.get("ParentShardId"), shape(s)) for s in shards]
+
+    assert after(unthrottled.client()) == after(moto_client)
+
+
+def test_a_shard_that_was_split_is_read_to_its_end(unthrottled: RunningKinesis) -> None:
+    client = unthrottled.client()
+    unthrottled.create_stream("split", 1)
+    client.put_record(StreamName="split", Data=b"1", PartitionKey="key")
+    client.split_shard(
+        StreamName="split", ShardToSplit="shardId-000000000000", NewStartingHashKey=str(2**127)
+    )
+    iterator = client.get_shard_iterator(
+        StreamName="split", ShardId="shardId-000000000000", ShardIteratorType="TRIM_HORIZON"
+    )["ShardIterator"]
+    answer = client.get_records(ShardIterator=iterator)
+    assert [record["Data"] for record in answer["Records"]] == [b"1"]
+    assert "NextShardIterator" not in answer
+    with pytest.raises(ClientError, match="InvalidArgumentException"):
+        client.split_shard(
+            StreamName="split", ShardToSplit="shardId-000000000000", NewStartingHashKey=str(2**126)
+        )
+
+
 def test_a_record_lands_in_the_shard_where_moto_puts_it(
     unthrottled: RunningKinesis, moto_client: KinesisClient
 ) -> None:
