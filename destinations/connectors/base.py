@@ -117,8 +117,16 @@ class Record:
 
 @dataclass(frozen=True, slots=True)
 class Delivered:
+    """This record was taken.
+
+    Args:
+        sub_sequence: its place among the records that were packed together, which share a sequence number; None for one
+            that was sent as it is.
+    """
+
     shard: str
     sequence_number: str
+    sub_sequence: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,13 +183,14 @@ class Sender(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class ReadRecord:
-    """A record read back for the stream viewer."""
+    """A record read back for the stream viewer. ``sub_sequence`` as in :class:`Delivered`."""
 
     shard: str
     sequence_number: str
     partition_key: str
     arrived_at: datetime
     data: bytes
+    sub_sequence: int | None = None
 
 
 class AccountForm(forms.Form):

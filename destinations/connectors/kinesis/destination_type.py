@@ -20,11 +20,13 @@ from ..base import (
     ConnectorError,
     DestinationForm,
     ReadRecord,
+    Sender,
     Spec,
     Target,
     Text,
 )
 from . import failures, forms
+from .aggregating import AggregatingSender
 from .client import CONNECT_TIMEOUT, READ_TIMEOUT, call, make_client
 from .reader import read_newest
 from .regions import partition_of
@@ -166,7 +168,8 @@ class KinesisConnector:
         """The stream, and of AWS itself whether the account may write to it.
 
         Raises:
-            ConnectorError: it does not exist, is being deleted, or may not be written to.
+            ConnectorError: it does not exist, is being deleted, or may not be written to; or records are to be
+                aggregated, and the account may not ask for the shards.
         """
         stream = self.target_name(settings)
         started = time.monotonic()
@@ -187,13 +190,16 @@ class KinesisConnector:
             refused = _dry_run(connection, client, stream, started)
             if refused:
                 raise refused
+        if settings.get("aggregate") and time.monotonic() - started <= LAST_START:
+            call(connection, client.list_shards, "Shards", StreamName=stream, MaxResults=1)
         return target
 
     def target_name(self, settings: Mapping[str, Any]) -> str:
         return str(settings.get("stream", ""))
 
-    def open_sender(self, connection: Connection, settings: Mapping[str, Any]) -> KinesisSender:
-        return KinesisSender(connection, self.target_name(settings))
+    def open_sender(self, connection: Connection, settings: Mapping[str, Any]) -> Sender:
+        sender = KinesisSender(connection, self.target_name(settings))
+        return AggregatingSender(sender) if settings.get("aggregate") else sender
 
     def read_newest(
         self, connection: Connection, settings: Mapping[str, Any], limit: int

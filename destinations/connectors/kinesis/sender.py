@@ -19,6 +19,7 @@ from .client import make_client
 from .errors import KinesisError
 from .failures import Answer, failure
 from .put_records import PutRecords
+from .shards import ShardMap
 from .stream import MAX_RECORD, UNKNOWN, USUAL_RECORD, USUAL_REQUEST, Limits, Summary, describe
 
 MAX_RECORDS = 500  # of one request
@@ -49,7 +50,7 @@ class KinesisSender:
         results: list[Result | None] = [None] * len(records)
         sizes: dict[int, int] = {}  # bytes of each record that can be sent, by its place in ``records``
         for place, record in enumerate(records):
-            size = _size(record)
+            size = size_of(record)
             if size is None:
                 results[place] = Refused(
                     "InvalidPartitionKey",
@@ -98,10 +99,10 @@ class KinesisSender:
                 if error.answer not in (Answer.THROTTLED, Answer.AGAIN) and not _reached(results):
                     raise self._explained(error) from None
                 for place in places:
-                    results[place] = _again(error.code, error.message, error.answer)
+                    results[place] = again(error.code, error.message, error.answer)
                 for place in chain.from_iterable(requests):
                     results[place] = replace(
-                        _again(error.code, error.message, error.answer), maybe_taken=False
+                        again(error.code, error.message, error.answer), maybe_taken=False
                     )
                 return
             for place, answer in zip(places, answers, strict=True):
@@ -124,11 +125,27 @@ class KinesisSender:
                     return KinesisError(error.code, f"{error.message} ({status})")
         return error
 
+    def shards(self) -> ShardMap:
+        """The stream's shards as they are now.
+
+        Raises:
+            KinesisError: the stream is not there, or the account may not ask.
+        """
+        try:
+            return ShardMap(self._connection, self._client, self._stream)
+        except KinesisError as error:
+            raise self._explained(error) from None
+
+    def ignores_keys(self) -> bool:
+        """Whether the stream says that it spreads records by itself."""
+        target = self._summary.target()
+        return target is not None and target.ignores_keys
+
     def close(self) -> None:
         self._client.close()
 
 
-def _size(record: Record) -> int | None:
+def size_of(record: Record) -> int | None:
     """Bytes of data and partition key, as Kinesis counts; None where the partition key can't be one."""
     if not 1 <= len(record.partition_key) <= MAX_PARTITION_KEY:
         return None
@@ -146,17 +163,18 @@ def _reached(results: Iterable[Result | None]) -> bool:
 def _failed(row: Mapping[str, str]) -> TryAgain:
     """The answer for a record that failed in a request that did not. What fails so is of passing nature."""
     code, message = row.get("ErrorCode") or "InternalFailure", row.get("ErrorMessage") or ""
-    return _again(code, message, failure(code, message, status=500).answer)
+    return again(code, message, failure(code, message, status=500).answer)
 
 
-def _again(code: str, message: str, answer: Answer) -> TryAgain:
+def again(code: str, message: str, answer: Answer) -> TryAgain:
+    """The answer for a record that was sent, and failed for now or with the destination as a whole."""
     throttled = answer is Answer.THROTTLED
     shard = re.search(r"shardId-\d+", message) if throttled else None
     return TryAgain(code, message, throttled, shard[0] if shard else "", answer is Answer.AGAIN)
 
 
 def _is_large(record: Record) -> bool:
-    return (_size(record) or 0) > USUAL_RECORD
+    return (size_of(record) or 0) > USUAL_RECORD
 
 
 def _requests(sizes: Mapping[int, int], limits: Limits) -> list[list[int]]:
@@ -184,5 +202,5 @@ def _too_large(size: int, reason: str) -> Refused:
 
 def _refusal(record: Record, error: KinesisError) -> Refused:
     if _is_large(record) or error.code == "HTTP413":
-        return _too_large(_size(record) or 0, error.message)
+        return _too_large(size_of(record) or 0, error.message)
     return Refused(error.code, error.message)
