@@ -11,10 +11,12 @@ from profiles.models import Identity, IdentityNamespace
 from profiles.pql import values
 from profiles.pql.moments import DATE_TIME, DAY
 from profiles.pql.sql import Dialect, Json, Sql, param, sql
-from profiles.pql.syntax import Unit
+from profiles.pql.syntax import Kind, Unit
 
 # From here on an integer rounds to no double. A cast would raise.
 TOO_LARGE = 2**1024 - 2**970
+
+TYPES = {Kind.TEXT: "text", Kind.NUMBER: "float8", Kind.BOOLEAN: "boolean", Kind.TIME: "timestamp"}
 
 BLOCK = 128  # characters
 
@@ -93,6 +95,9 @@ class PostgreSQL(Dialect):
         else:
             made = f"jsonb_agg(jsonb_build_object('id', {self.table(Identity, 'value')}))"
         return Jsonb(sql(f"(SELECT {made} {{}})", self.identities_from(namespace)))
+
+    def null(self, kind: Kind) -> Sql:
+        return Sql(f"NULL::{TYPES[kind]}")
 
     def string(self, value: str) -> Sql:
         return sql("{}::text", param(value))

@@ -71,7 +71,6 @@ class Subject:
 
 Predicate: TypeAlias = Callable[[Subject], bool]
 Reader: TypeAlias = Callable[[Subject], Any]
-Test: TypeAlias = Callable[[Any, Any], bool]
 
 _COMPARE: dict[Comparison, Callable[[Any, Any], bool]] = {
     "=": operator.eq,
@@ -129,10 +128,6 @@ def compile_condition(node: Condition) -> Predicate:
             return _occurs(node)
         case _:
             assert_never(node)
-
-
-def _never(subject: Subject) -> bool:
-    return False
 
 
 def _every(terms: list[Predicate]) -> Predicate:
@@ -282,35 +277,18 @@ def compared_as(left: Kind, right: Kind, *, ordered: bool) -> tuple[Kind, ...]:
 
 def _compare(comparison: Comparison, left: Value, right: Value) -> Predicate:
     kinds = compared_as(left.kind, right.kind, ordered=comparison not in ("=", "!="))
-    if not kinds:
-        return _never
     compare = _COMPARE[comparison]
-    if len(kinds) > 1:
-        test = _as_they_are(compare, kinds)
-        read_left, read_right = _reader(left), _reader(right)
-        return lambda subject: test(read_left(subject), read_right(subject))
-    [kind] = kinds
-    first = _typed(left, kind)
-    if isinstance(right, Constant):
-        known = constant(right)
-        return lambda subject: (value := first(subject)) is not None and compare(value, known)
-    second = _typed(right, kind)
-    return lambda subject: (
-        (value := first(subject)) is not None
-        and (other := second(subject)) is not None
-        and compare(value, other)
-    )
+    if len(kinds) == 1 and isinstance(right, Constant):
+        read, known = _typed(left, kinds[0]), constant(right)
+        return lambda subject: (value := read(subject)) is not None and compare(value, known)
+    ways = [(_typed(left, kind), _typed(right, kind)) for kind in kinds]
 
-
-def _as_they_are(compare: Callable[[Any, Any], bool], kinds: Sequence[Kind]) -> Test:
-    converters = [_AS[kind] for kind in kinds]
-
-    def test(left: Any, right: Any) -> bool:
-        for convert in converters:
-            value = convert(left)
+    def test(subject: Subject) -> bool:
+        for read, read_other in ways:
+            value = read(subject)
             if value is not None:
-                other = convert(right)
-                return other is not None and compare(value, other)
+                other = read_other(subject)
+                return other is not None and bool(compare(value, other))
         return False
 
     return test
@@ -327,22 +305,17 @@ def _one_of(node: OneOf) -> Predicate:
 
 def _holds(node: Holds) -> Predicate:
     kinds = compared_as(node.value.kind, Kind.ANY, ordered=False)
-    if not kinds:
-        return _never
-    read_items, read = _reader(node.items), _reader(node.value)
-    negated = node.negated
-    # The kind of a field shows when it is read; a value that says its kind is of that kind already.
-    tests = [(lambda value: value, _AS[kinds[0]])] if len(kinds) == 1 else [(_AS[k], _AS[k]) for k in kinds]
+    read_items, negated = _reader(node.items), node.negated
+    ways = [(_typed(node.value, kind), _AS[kind]) for kind in kinds]
 
     def test(subject: Subject) -> bool:
         items = read_items(subject)
         if type(items) is not list:
             return False
-        found = read(subject)
-        for convert, convert_item in tests:
-            value = convert(found)
+        for read, convert in ways:
+            value = read(subject)
             if value is not None:
-                return any(convert_item(item) == value for item in items) is not negated
+                return any(convert(item) == value for item in items) is not negated
         return False
 
     return test

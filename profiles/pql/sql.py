@@ -57,7 +57,7 @@ class Sql(NamedTuple):
     params: tuple[Any, ...] = ()
 
 
-NULL, TRUE, FALSE = Sql("NULL"), Sql("TRUE"), Sql("FALSE")
+TRUE, FALSE = Sql("TRUE"), Sql("FALSE")
 
 
 def sql(template: str, *parts: Sql) -> Sql:
@@ -204,6 +204,10 @@ class Dialect(ABC):
     # Values
 
     @abstractmethod
+    def null(self, kind: Kind) -> Sql:
+        """Nothing, where a value of a kind is expected."""
+
+    @abstractmethod
     def string(self, value: str) -> Sql: ...
 
     @abstractmethod
@@ -324,7 +328,7 @@ class Writer:
             case Date():
                 return self.dialect.moment(moments.from_date(node))
             case Null():
-                return NULL
+                return self.dialect.null(Kind.TEXT)
             case Path() | Identities():
                 return self.json(node)
             case Arithmetic(sign, left, right):
@@ -351,7 +355,7 @@ class Writer:
 
     def typed(self, node: Value, kind: Kind) -> Sql:
         if node.kind not in (kind, Kind.ANY):
-            return NULL
+            return self.dialect.null(kind)
         return _as(self.read(node), kind)
 
     # Conditions

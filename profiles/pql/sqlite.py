@@ -17,7 +17,7 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from profiles.models import Identity, IdentityNamespace
 from profiles.pql import moments, values
 from profiles.pql.sql import Dialect, Json, Sql, param, sql
-from profiles.pql.syntax import Unit
+from profiles.pql.syntax import Kind, Unit
 
 
 def register(connection: BaseDatabaseWrapper, **kwargs: Any) -> None:
@@ -187,6 +187,9 @@ class SQLite(Dialect):
             made = f"json_group_array(json_object('id', {self.table(Identity, 'value')}))"
         found = sql(f"(SELECT {made} {{}} HAVING count(*) > 0)", self.identities_from(namespace))
         return Member(found, "$")
+
+    def null(self, kind: Kind) -> Sql:
+        return Sql("NULL")
 
     def string(self, value: str) -> Sql:
         return param(value)
