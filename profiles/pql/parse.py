@@ -57,6 +57,7 @@ from profiles.pql.syntax import (
 MAX_LENGTH = 10_000  # characters
 MAX_NESTING = 50  # brackets in brackets, conditions in conditions, keys of a path
 MAX_CHOICES = 1_000  # of a list
+MAX_PATTERN = 500  # characters of what `like` or `matches` asks
 MAX_EXISTS = 3  # within each other: what is asked of every pair of two lists takes as long as both together
 
 Part: TypeAlias = Tree[Token] | Token
@@ -93,7 +94,7 @@ def parse(text: str) -> Condition:
         text: PQL as reference/pql.md has it.
 
     Raises:
-        PQLError: it is no rule, or one that is too large: see MAX_LENGTH, MAX_NESTING, MAX_CHOICES, MAX_EXISTS.
+        PQLError: it is no rule, or one that is too large: see MAX_LENGTH, MAX_NESTING, MAX_CHOICES, MAX_PATTERN, MAX_EXISTS.
     """
     if len(text) > MAX_LENGTH:
         message = _("A rule has %(limit)s characters at most.") % {"limit": MAX_LENGTH}
@@ -287,6 +288,7 @@ class _Builder:
         value, _word, pattern = part.children
         assert isinstance(pattern, Token)
         argument = Text(self._unquoted(pattern), at=_at(pattern))
+        self._check_pattern("like", argument, ignore_case=False)
         return TextTest("like", self.value(value, depth + 1), argument, at=_at(part))
 
     def condition_today(self, part: Tree[Token], depth: int) -> Condition:
@@ -386,14 +388,10 @@ class _Builder:
     ) -> Condition:
         argument = self.value(arguments[0], depth + 1)
         ignore_case = len(arguments) > 1 and not self._boolean(arguments[1])
-        if name in ("like", "matches") and not isinstance(argument, Text):
-            self.refuse(arguments[0], _("A text in double quotation marks is expected here."))
-        if name == "matches" and isinstance(argument, Text):
-            try:
-                values.regex(argument.value, ignore_case=ignore_case)
-            except ValueError as error:
-                message = _("This is no regular expression that can be used here: %(reason)s.")
-                self.refuse(arguments[0], message % {"reason": error})
+        if name in ("like", "matches"):
+            if not isinstance(argument, Text):
+                self.refuse(arguments[0], _("A text in double quotation marks is expected here."))
+            self._check_pattern(name, argument, ignore_case=ignore_case)
         return TextTest(
             name,  # type: ignore[arg-type]  # one of TEXT_TESTS
             self.value(value, depth + 1),
@@ -401,6 +399,17 @@ class _Builder:
             ignore_case,
             at=_at(part),
         )
+
+    def _check_pattern(self, name: str, pattern: Text, *, ignore_case: bool) -> None:
+        if len(pattern.value) > MAX_PATTERN:
+            message = _("A pattern has %(limit)s characters at most.") % {"limit": MAX_PATTERN}
+            self.refuse(pattern.at, message)
+        if name == "matches":
+            try:
+                values.regex(pattern.value, ignore_case=ignore_case)
+            except ValueError as error:
+                message = _("This is no regular expression that can be used here: %(reason)s.")
+                self.refuse(pattern.at, message % {"reason": error})
 
     def _truth(self, part: Part, depth: int) -> Condition | None:
         value = self.value(part, depth)

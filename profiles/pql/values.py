@@ -10,7 +10,8 @@ The Python predicate calls these functions, and so does SQLite; postgresql.py sa
 - **Texts** compare by code points. Ignoring case, and the functions that change it, go character by character: those
   that become several (ß, İ) stay as they are, and Σ, σ and ς are one.
 - ``trim`` takes all of Unicode's white space from both ends.
-- ``matches`` finds a regular expression (RE2's syntax) anywhere in the text; ``like`` describes all of it.
+- ``matches`` finds a regular expression (RE2's syntax) anywhere in a text of up to 10,000 characters, and nothing in a
+  longer one; ``like`` describes all of a text.
 """
 
 from __future__ import annotations
@@ -31,9 +32,10 @@ LARGEST_WHOLE = 2.0**53  # above, doubles are further apart than 1
 # White space as Unicode has it, in one text.
 SPACES = "".join(char for char in map(chr, range(0x3001)) if char.isspace())
 
-# A regular expression is searched for in a time that grows with the text times the size of its program; this keeps a
-# text of a megabyte below a second or so.
-MAX_PROGRAM = 1000
+# Searching for a regular expression takes, at the worst, a time that grows with the length of the text times the size of
+# the expression's program. With these limits that is a quarter of a second.
+MAX_PROGRAM = 5_000
+MAX_SEARCHED = 10_000  # characters
 
 LAST_LETTER = 0x1FFFF  # after it no character has case
 
@@ -178,4 +180,4 @@ def regex(pattern: str, *, ignore_case: bool = False) -> TextPredicate:
         raise ValueError(reason.decode() if isinstance(reason, bytes) else str(reason)) from None
     if compiled.programsize > MAX_PROGRAM:
         raise ValueError(_("it repeats too much"))
-    return lambda value: compiled.search(value.encode()) is not None
+    return lambda value: len(value) <= MAX_SEARCHED and compiled.search(value.encode()) is not None
