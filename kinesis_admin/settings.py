@@ -135,6 +135,9 @@ else:
     }
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
+# Identities of one profile at most: a link that would make it more is refused (profiles/ingest.py).
+IDENTITY_GRAPH_LIMIT = env.int("IDENTITY_GRAPH_LIMIT", default=150)
+
 REDIS_URL = env.str("REDIS_URL", default="redis://127.0.0.1:6379/0")  # redis://, rediss:// or unix://
 
 # --- Workers -------------------------------------------------------------------------------------------------------

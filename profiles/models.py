@@ -21,12 +21,30 @@ class Profile(models.Model):
 
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
     attributes = models.JSONField(_("attributes"), default=dict)
+    # Path → when it was last written, in milliseconds since 1970; also of paths that were removed. It decides what
+    # stays of two profiles that are merged.
+    written = models.JSONField(_("written"), default=dict, editable=False)
     created_at = models.DateTimeField(_("created"), default=timezone.now, db_index=True)
     updated_at = models.DateTimeField(_("updated"), default=timezone.now, db_index=True)
 
     class Meta:
         verbose_name = _("profile")
         verbose_name_plural = _("profiles")
+
+    def __str__(self) -> str:
+        return str(self.id)
+
+
+class MergedProfile(models.Model):
+    """The id of a profile that proved to be the same customer as another: it leads to the one that stayed."""
+
+    id = models.UUIDField(primary_key=True, editable=False)
+    survivor = models.ForeignKey(Profile, models.CASCADE, related_name="merged")
+    merged_at = models.DateTimeField(_("merged"), default=timezone.now)
+
+    class Meta:
+        verbose_name = _("merged profile")
+        verbose_name_plural = _("merged profiles")
 
     def __str__(self) -> str:
         return str(self.id)

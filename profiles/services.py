@@ -24,9 +24,9 @@ from profiles.ingest import (
     Result,
     check_segment_id,
     check_text,
-    difference,
     ingest,
 )
+from profiles.merge import difference
 from profiles.models import Identity, Profile, SchemaField, Segment
 
 NAMED_IN_REASON = 5  # of what stands in the way of a deletion

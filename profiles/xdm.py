@@ -59,7 +59,8 @@ def _identities(identity_map: object) -> list[tuple[str, str]]:
         return []
     if not isinstance(identity_map, dict):
         raise Refused(_("identityMap is not an object of namespaces."))
-    identities = []
+    identities: list[tuple[str, str]] = []
+    primary: list[tuple[str, str]] = []
     for code, entries in identity_map.items():
         if not isinstance(entries, list):
             raise Refused(_("identityMap has no list for a namespace."))
@@ -67,8 +68,8 @@ def _identities(identity_map: object) -> list[tuple[str, str]]:
             value = entry.get("id") if isinstance(entry, dict) else None
             if not isinstance(value, str):
                 raise Refused(_("An identity in identityMap has no “id”, or it is not a text."))
-            identities.append((code, value))
-    return identities
+            (primary if entry.get("primary") is True else identities).append((code, value))
+    return primary + identities
 
 
 def _memberships(segment_membership: object) -> dict[str, tuple[str, datetime | None]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hypothesis
 import pytest
 from django.conf import settings
 
@@ -14,6 +15,9 @@ __all__ = ["celery_worker", "kinesis_process", "local_kinesis", "redis_server", 
 
 
 def pytest_configure() -> None:
+    # A machine that has other things to do is no failure.
+    hypothesis.settings.register_profile("ours", deadline=None)
+    hypothesis.settings.load_profile("ours")
     # Korean pages are tested too.
     compile_catalogs([services.ROOT / "locale"])
     # Nobody attacks the passwords of the tests.

@@ -246,40 +246,52 @@ def code_block(text: object, label: object = "", css_class: str = "") -> SafeStr
 
 
 @register.simple_tag
-def json_tree(value: object, open_levels: int = 2) -> SafeString:
-    """A JSON value as a tree that opens and closes; the first `open_levels` levels are open."""
+def json_tree(
+    value: object, open_levels: int = 2, moments: Mapping[str, datetime] | None = None
+) -> SafeString:
+    """A JSON value as a tree that opens and closes; the first `open_levels` levels are open.
+
+    `moments` says when paths (keys with dots between) were written: it is told beside them.
+    """
     if not value:
         return format_html('<p class="dim">{}</p>', gettext("Nothing here."))
-    return _tree(value, int(open_levels))
+    return _tree(value, int(open_levels), moments or {}, "")
 
 
-def _tree(value: object, open_levels: int) -> SafeString:
+def _tree(value: object, open_levels: int, moments: Mapping[str, datetime], prefix: str) -> SafeString:
     if isinstance(value, Mapping):
         items: Iterable[tuple[object, object]] = value.items()
     else:
         items = enumerate(value) if isinstance(value, list | tuple) else [("", value)]
     return format_html(
         '<ul class="tree">{}</ul>',
-        format_html_join("", "{}", ((_branch(k, v, open_levels),) for k, v in items)),
+        format_html_join("", "{}", ((_branch(k, v, open_levels, moments, prefix),) for k, v in items)),
     )
 
 
-def _branch(key: object, value: object, open_levels: int) -> SafeString:
+def _branch(
+    key: object, value: object, open_levels: int, moments: Mapping[str, datetime], prefix: str
+) -> SafeString:
+    path = f"{prefix}{key}"
+    moment = moments.get(path)
+    note = format_html(' <span class="tree-note">{}</span>', ago(moment)) if moment else ""
     if isinstance(value, Mapping | list | tuple) and value:
         count = len(value)
         return format_html(
-            '<li><details{}><summary><span class="tree-key">{}</span> <span class="tree-note">{}</span>'
+            '<li><details{}><summary><span class="tree-key">{}</span> <span class="tree-note">{}</span>{}'
             "</summary>{}</details></li>",
             mark_safe(" open") if open_levels > 0 else "",
             key,
             ngettext("%d entry", "%d entries", count) % count,
-            _tree(value, open_levels - 1),
+            note,
+            _tree(value, open_levels - 1, moments, f"{path}."),
         )
     shown = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
     return format_html(
-        '<li class="tree-leaf"><span class="tree-key">{}</span> <span class="tree-value">{}</span></li>',
+        '<li class="tree-leaf"><span class="tree-key">{}</span> <span class="tree-value">{}</span>{}</li>',
         key,
         shown,
+        note,
     )
 
 
