@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from django.contrib import admin
 from django.db.models import Model
 from django.http import HttpRequest
+from django.utils.translation import gettext_lazy as _
 from unfold.admin import ModelAdmin, TabularInline
 
 from activation.models import (
@@ -48,6 +49,11 @@ class ReadOnlyAdmin(_Untouched, _Admin):
     show_full_result_count = False  # an outbox can be long
     list_per_page = 50
     list_filter_submit = True
+
+    @admin.display(description=_("profile"), ordering="profile_id")
+    def profile_key(self, row: Any) -> str:
+        """The profile's id, without reading the profile."""
+        return str(row.profile_id)
 
 
 class _ReadOnlyInline(_Untouched, _Inline):
@@ -118,7 +124,7 @@ class LaneAdmin(ReadOnlyAdmin):
 @admin.register(PendingExport)
 class PendingExportAdmin(ReadOnlyAdmin):
     list_display = [
-        "profile_id",
+        "profile_key",
         "dataflow",
         "reason",
         "created_at",
@@ -151,7 +157,7 @@ class DataflowRunAdmin(ReadOnlyAdmin):
 
 @admin.register(FailedExport)
 class FailedExportAdmin(ReadOnlyAdmin):
-    list_display = ["created_at", "kind", "code", "profile_id", "run"]
+    list_display = ["created_at", "kind", "code", "profile_key", "run"]
     list_filter = ["kind"]
     search_fields = ["code", "reason", "profile__id", "run__dataflow__destination__name"]
     list_select_related = ["run"]
@@ -159,6 +165,6 @@ class FailedExportAdmin(ReadOnlyAdmin):
 
 @admin.register(Delivery)
 class DeliveryAdmin(ReadOnlyAdmin):
-    list_display = ["profile_id", "dataflow", "delivered_at", "shard", "sequence_number"]
+    list_display = ["profile_key", "dataflow", "delivered_at", "shard", "sequence_number"]
     search_fields = ["profile__id", "dataflow__destination__name", "sequence_number"]
     list_select_related = ["dataflow__destination"]

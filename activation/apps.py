@@ -12,11 +12,12 @@ class ActivationConfig(AppConfig):
 
     def ready(self) -> None:
         from activation.export import triggers
-        from destinations.signals import connection_changed
+        from destinations.signals import connection_changed, destination_leaving
         from profiles.signals import profiles_changed
 
         profiles_changed.connect(triggers.queue_exports, dispatch_uid="activation.export")
         connection_changed.connect(_try_again, dispatch_uid="activation.export")
+        destination_leaving.connect(_let_go, dispatch_uid="activation.export")
 
 
 def _try_again(sender: Any = None, *, destination_ids: list[Any], **_kwargs: Any) -> None:
@@ -26,3 +27,14 @@ def _try_again(sender: Any = None, *, destination_ids: list[Any], **_kwargs: Any
     dataflow_ids = list(Dataflow.objects.filter(destination__in=destination_ids).values_list("pk", flat=True))
     lanes.release(dataflow_ids)
     outbox.wake_on_commit(dataflow_ids)
+
+
+def _let_go(sender: Any = None, *, destination_id: Any, **_kwargs: Any) -> None:
+    """Wait for what is being queued and settled, and let nothing more begin: then all that there is can be deleted."""
+    from activation.export import lanes, outbox
+    from activation.models import Dataflow
+
+    dataflow = Dataflow.objects.select_for_update(no_key=True).filter(destination=destination_id).first()
+    if dataflow is not None:
+        outbox.lock_mapping(dataflow)
+        lanes.lock(dataflow.pk)

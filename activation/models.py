@@ -35,7 +35,9 @@ class Dataflow(models.Model):
         DISABLED = "disabled", _("Disabled")
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
-    destination = models.OneToOneField(Destination, models.CASCADE, related_name="dataflow")
+    destination = models.OneToOneField(
+        Destination, models.CASCADE, related_name="dataflow", verbose_name=_("destination")
+    )
     state = models.CharField(_("state"), max_length=8, choices=State, default=State.DRAFT, db_index=True)
     version = models.PositiveIntegerField(
         default=1, editable=False
@@ -47,13 +49,26 @@ class Dataflow(models.Model):
     created_at = models.DateTimeField(_("created"), default=timezone.now)
     updated_at = models.DateTimeField(_("updated"), auto_now=True)
     updated_by = models.ForeignKey(
-        settings.AUTH_USER_MODEL, models.SET_NULL, null=True, blank=True, related_name="+"
+        settings.AUTH_USER_MODEL,
+        models.SET_NULL,
+        null=True,
+        blank=True,
+        related_name="+",
+        verbose_name=_("updated by"),
     )
 
-    segments = models.ManyToManyField(Segment, through="MappedSegment", related_name="dataflows")
-    attributes = models.ManyToManyField(SchemaField, through="MappedAttribute", related_name="dataflows")
-    draft_segments = models.ManyToManyField(Segment, through="DraftSegment", related_name="+")
-    draft_attributes = models.ManyToManyField(SchemaField, through="DraftAttribute", related_name="+")
+    segments = models.ManyToManyField(
+        Segment, through="MappedSegment", related_name="dataflows", verbose_name=_("segments")
+    )
+    attributes = models.ManyToManyField(
+        SchemaField, through="MappedAttribute", related_name="dataflows", verbose_name=_("attributes")
+    )
+    draft_segments = models.ManyToManyField(
+        Segment, through="DraftSegment", related_name="+", verbose_name=_("segments in drafts")
+    )
+    draft_attributes = models.ManyToManyField(
+        SchemaField, through="DraftAttribute", related_name="+", verbose_name=_("attributes in drafts")
+    )
 
     class Meta:
         verbose_name = _("dataflow")
@@ -76,8 +91,10 @@ class Dataflow(models.Model):
 class MappedSegment(models.Model):
     """A segment whose members are exported. A segment in use can't be deleted."""
 
-    dataflow = models.ForeignKey(Dataflow, models.CASCADE, related_name="mapped_segments")
-    segment = models.ForeignKey(Segment, models.PROTECT, related_name="mappings")
+    dataflow = models.ForeignKey(
+        Dataflow, models.CASCADE, related_name="mapped_segments", verbose_name=_("dataflow")
+    )
+    segment = models.ForeignKey(Segment, models.PROTECT, related_name="mappings", verbose_name=_("segment"))
     created_at = models.DateTimeField(_("mapped"), default=timezone.now)
     updated_at = models.DateTimeField(_("updated"), default=timezone.now)
 
@@ -93,8 +110,12 @@ class MappedSegment(models.Model):
 class MappedAttribute(models.Model):
     """An attribute that records hold. A profile without a mandatory one is excluded."""
 
-    dataflow = models.ForeignKey(Dataflow, models.CASCADE, related_name="mapped_attributes")
-    field = models.ForeignKey(SchemaField, models.PROTECT, related_name="mappings")
+    dataflow = models.ForeignKey(
+        Dataflow, models.CASCADE, related_name="mapped_attributes", verbose_name=_("dataflow")
+    )
+    field = models.ForeignKey(
+        SchemaField, models.PROTECT, related_name="mappings", verbose_name=_("schema field")
+    )
     mandatory = models.BooleanField(_("mandatory"), default=False)
     position = models.PositiveSmallIntegerField(_("position"))
 
@@ -111,8 +132,8 @@ class MappedAttribute(models.Model):
 class DraftSegment(models.Model):
     """A segment chosen in the wizard."""
 
-    dataflow = models.ForeignKey(Dataflow, models.CASCADE, related_name="+")
-    segment = models.ForeignKey(Segment, models.CASCADE, related_name="+")
+    dataflow = models.ForeignKey(Dataflow, models.CASCADE, related_name="+", verbose_name=_("dataflow"))
+    segment = models.ForeignKey(Segment, models.CASCADE, related_name="+", verbose_name=_("segment"))
 
     class Meta:
         verbose_name = _("segment in a draft")
@@ -126,8 +147,8 @@ class DraftSegment(models.Model):
 class DraftAttribute(models.Model):
     """An attribute chosen in the wizard."""
 
-    dataflow = models.ForeignKey(Dataflow, models.CASCADE, related_name="+")
-    field = models.ForeignKey(SchemaField, models.CASCADE, related_name="+")
+    dataflow = models.ForeignKey(Dataflow, models.CASCADE, related_name="+", verbose_name=_("dataflow"))
+    field = models.ForeignKey(SchemaField, models.CASCADE, related_name="+", verbose_name=_("schema field"))
     mandatory = models.BooleanField(_("mandatory"), default=False)
     position = models.PositiveSmallIntegerField(_("position"))
 
@@ -148,7 +169,7 @@ class Lane(models.Model):
     while the destination as a whole refuses; ``error_code`` and ``error_message`` say why, in the other side's words.
     """
 
-    dataflow = models.OneToOneField(Dataflow, models.CASCADE, related_name="lane")
+    dataflow = models.OneToOneField(Dataflow, models.CASCADE, related_name="lane", verbose_name=_("dataflow"))
     token = models.UUIDField(null=True, editable=False)
     leased_until = models.DateTimeField(_("leased until"), null=True)
     held_until = models.DateTimeField(_("held until"), null=True)
@@ -180,8 +201,8 @@ class PendingExport(models.Model):
     a change that comes while the profile is being sent leaves the row standing for another go.
     """
 
-    dataflow = models.ForeignKey(Dataflow, models.CASCADE, related_name="pending")
-    profile = models.ForeignKey(Profile, models.CASCADE, related_name="+")
+    dataflow = models.ForeignKey(Dataflow, models.CASCADE, related_name="pending", verbose_name=_("dataflow"))
+    profile = models.ForeignKey(Profile, models.CASCADE, related_name="+", verbose_name=_("profile"))
     generation = models.BigIntegerField(default=new_generation, editable=False)
     reason = models.CharField(_("reason"), max_length=10, choices=ExportReason)
     created_at = models.DateTimeField(_("queued"), default=timezone.now)
@@ -213,7 +234,7 @@ class DataflowRun(models.Model):
         FAILED = "failed", _("Failed")
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
-    dataflow = models.ForeignKey(Dataflow, models.CASCADE, related_name="runs")
+    dataflow = models.ForeignKey(Dataflow, models.CASCADE, related_name="runs", verbose_name=_("dataflow"))
     started_at = models.DateTimeField(_("start"))
     last_at = models.DateTimeField(_("last activity"))
     activated = models.PositiveBigIntegerField(_("profiles activated"), default=0)
@@ -274,8 +295,10 @@ class FailedExport(models.Model):
         FAILED = "failed", _("Failed")
         EXCLUDED = "excluded", _("Excluded")
 
-    run = models.ForeignKey(DataflowRun, models.CASCADE, related_name="failures")
-    profile = models.ForeignKey(Profile, models.CASCADE, related_name="+")
+    run = models.ForeignKey(
+        DataflowRun, models.CASCADE, related_name="failures", verbose_name=_("dataflow run")
+    )
+    profile = models.ForeignKey(Profile, models.CASCADE, related_name="+", verbose_name=_("profile"))
     kind = models.CharField(_("kind"), max_length=8, choices=Kind)
     code = models.CharField(_("code"), max_length=100)
     reason = models.TextField(_("reason"))
@@ -294,8 +317,8 @@ class FailedExport(models.Model):
 class Delivery(models.Model):
     """The last record of a profile that a dataflow delivered, and where in the stream it is."""
 
-    dataflow = models.ForeignKey(Dataflow, models.CASCADE, related_name="+")
-    profile = models.ForeignKey(Profile, models.CASCADE, related_name="deliveries")
+    dataflow = models.ForeignKey(Dataflow, models.CASCADE, related_name="+", verbose_name=_("dataflow"))
+    profile = models.ForeignKey(Profile, models.CASCADE, related_name="deliveries", verbose_name=_("profile"))
     delivered_at = models.DateTimeField(_("delivered"))
     shard = models.CharField(_("shard"), max_length=128)
     sequence_number = models.CharField(_("sequence number"), max_length=128)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import structlog
 from django.utils import timezone
+from django.utils.translation import gettext
 
 from activation import selectors
 from activation.export import records
@@ -137,7 +138,7 @@ def _describe(selection: Selection) -> tuple[Target | None, str, Text]:
             "",
         )
     except ConnectorError as error:
-        return None, f"{error.code}: {error.message}", error.hint
+        return None, f"{error.code}: {gettext(error.message)}", error.hint
     except (KeyLost, LookupError) as error:
         # Credentials that no key opens any more, or a type that is not installed: the page still stands.
         log.warning("estimate_failed", destination_id=str(destination.pk), error=type(error).__name__)

@@ -293,7 +293,6 @@ def _review_page(
     context = _wizard(selection, "review") | _problem(problem)
     context |= {
         "marketing_actions": list(destination.marketing_actions.all()),
-        "partition_key": _partition_key(destination),
         "page": page,
         "segment_count": selection.segment_count(),
         "rows": selection.attributes(),
@@ -306,15 +305,6 @@ def _review_page(
         "changed_attributes": changed_attributes,
     }
     return render(request, "activation/review.html", context, status=422 if problem else 200)
-
-
-def _partition_key(destination: Destination) -> str:
-    kind, _colon, value = destination.partition_key.partition(":")
-    if kind == "identity":
-        return gettext("Identity %(namespace)s, else the profile id") % {"namespace": value}
-    if kind == "attribute":
-        return gettext("Attribute %(path)s") % {"path": value}
-    return gettext("Profile id")
 
 
 @never_cache

@@ -1,7 +1,7 @@
 """A model field for secrets: JSON, encrypted with keys that the database does not have.
 
-The value of the field is an :class:`Encrypted`, which opens only when asked to: a list of accounts never decrypts, and
-no ``repr``, log or template shows more than that there is something.
+The value of the field is an :class:`Encrypted`, which opens only when asked to: no ``repr``, log or template shows more
+than that there is something.
 """
 
 from __future__ import annotations

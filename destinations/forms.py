@@ -26,7 +26,7 @@ def partition_choices(current: str = "") -> list[Any]:
     Args:
         current: stays a choice even when its namespace or field is gone.
     """
-    identities = [(f"identity:{n.code}", f"{n.name} ({n.code})") for n in store.namespaces()]
+    identities = [(f"identity:{n.code}", f"{n.label} ({n.code})") for n in store.namespaces()]
     fields = SchemaField.objects.exclude(type__in=NO_KEY_TYPES).order_by("path")
     attributes = [(f"attribute:{path}", path) for path in fields.values_list("path", flat=True)]
     choices: list[Any] = [

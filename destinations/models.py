@@ -10,6 +10,7 @@ from django.db import models
 from django.db.models.functions import Lower
 from django.urls import reverse
 from django.utils import timezone
+from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from destinations import connectors
@@ -34,7 +35,12 @@ class Account(models.Model):
     created_at = models.DateTimeField(_("created"), default=timezone.now)
     updated_at = models.DateTimeField(_("updated"), auto_now=True)
     created_by = models.ForeignKey(
-        project.AUTH_USER_MODEL, models.SET_NULL, null=True, blank=True, related_name="+"
+        project.AUTH_USER_MODEL,
+        models.SET_NULL,
+        null=True,
+        blank=True,
+        related_name="+",
+        verbose_name=_("created by"),
     )
 
     class Meta:
@@ -86,7 +92,12 @@ class Destination(models.Model):
     created_at = models.DateTimeField(_("created"), default=timezone.now)
     updated_at = models.DateTimeField(_("updated"), auto_now=True)
     created_by = models.ForeignKey(
-        project.AUTH_USER_MODEL, models.SET_NULL, null=True, blank=True, related_name="+"
+        project.AUTH_USER_MODEL,
+        models.SET_NULL,
+        null=True,
+        blank=True,
+        related_name="+",
+        verbose_name=_("created by"),
     )
 
     if TYPE_CHECKING:
@@ -119,3 +130,13 @@ class Destination(models.Model):
     def target(self) -> str:
         """Where it writes, in words: the name of the stream."""
         return self.type.target_name(self.settings)
+
+    @property
+    def partition_key_label(self) -> str:
+        """The partition key in the reader's language."""
+        kind, _colon, value = self.partition_key.partition(":")
+        if kind == "identity":
+            return gettext("Identity %(namespace)s, else the profile id") % {"namespace": value}
+        if kind == "attribute":
+            return gettext("Attribute %(path)s") % {"path": value}
+        return gettext("Profile id")

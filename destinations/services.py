@@ -14,7 +14,7 @@ from typing import Any
 
 from django.contrib.auth.models import AbstractBaseUser
 from django.db import IntegrityError, transaction
-from django.db.models import ProtectedError
+from django.db.models import ProtectedError, QuerySet
 from django.utils import timezone
 from django.utils.functional import Promise
 from django.utils.translation import gettext as _
@@ -23,9 +23,10 @@ from django.views.decorators.debug import sensitive_variables
 
 from destinations import connectors
 from destinations.connectors.base import Check, CheckStatus, Connection
-from destinations.fields import KeyLost
+from destinations.fields import Encrypted, KeyLost
 from destinations.models import Account, Destination
-from destinations.signals import connection_changed
+from destinations.signals import connection_changed, destination_leaving
+from governance.models import MarketingAction
 
 NAMED_IN_REASON = 5  # destinations that a refusal names
 ROTATED_AT_ONCE = 200
@@ -75,6 +76,10 @@ class Setup:
     include_segment_timestamps: bool = False
     partition_key: str = Destination.PARTITION_BY_PROFILE
     marketing_actions: Collection[uuid.UUID] = ()
+
+    def actions(self) -> QuerySet[MarketingAction]:
+        """Those of the marketing actions that are still there."""
+        return MarketingAction.objects.filter(pk__in=self.marketing_actions)
 
     def columns(self) -> dict[str, Any]:
         return {
@@ -178,6 +183,8 @@ def edit_account(*, account: Account, seen: datetime, name: str, connection: Con
         EditedByOther: nothing was overwritten.
     """
     if account.updated_at != seen:
+        if _is(account, account.connector, name, connection):  # a second click
+            return Connected(account, [])
         raise _account_edited()
     if Account.objects.exclude(pk=account.pk).filter(name__iexact=name).exists():
         raise _account_name_taken()
@@ -262,7 +269,7 @@ def rotate_keys() -> Rotation:
 def _stored(connector: str, name: str, connection: Connection) -> dict[str, Any]:
     return {
         "name": name,
-        "credentials": connection.credentials,
+        "credentials": Encrypted.of(connection.credentials),
         "masked": connectors.get(connector).masked(connection.credentials),
         "settings": dict(connection.settings),
         "connected_at": timezone.now(),
@@ -323,7 +330,7 @@ def create_destination(
             defaults={"account": account, "created_by_id": by.pk if by else None, **setup.columns()},
         )
         if created:
-            destination.marketing_actions.set(setup.marketing_actions)
+            destination.marketing_actions.set(setup.actions())
     return destination
 
 
@@ -362,7 +369,7 @@ def edit_destination(*, destination_id: uuid.UUID, version: int, setup: Setup) -
             setattr(destination, attribute, value)
         destination.version += 1
         destination.save(update_fields=[*columns, "version", "updated_at"])
-        destination.marketing_actions.set(setup.marketing_actions)
+        destination.marketing_actions.set(setup.actions())
         _announce([destination.pk])
     return destination
 
@@ -375,6 +382,7 @@ def delete_destination(destination_id: uuid.UUID) -> None:
     with transaction.atomic():
         destination = Destination.objects.select_for_update().filter(pk=destination_id).first()
         if destination is not None:
+            destination_leaving.send(sender=Destination, destination_id=destination.pk)
             destination.delete()
 
 

@@ -7,3 +7,7 @@ from django.dispatch import Signal
 # The way to some destinations changed (new credentials, another stream, other options): what was held for an error
 # may go on. Sent inside the transaction of the change, with ``destination_ids``: a list of UUIDs.
 connection_changed = Signal()
+
+# A destination is about to be deleted: whoever delivers to it lets go. Sent inside the transaction of the deletion,
+# with ``destination_id``.
+destination_leaving = Signal()

@@ -16,7 +16,7 @@ def create_marketing_action(*, name: str, description: str = "") -> MarketingAct
         ValidationError: there is none without a name, and none twice. Core ones count with both their names: the
             English one, and the one in the reader's language.
     """
-    name = _checked(name)
+    name = checked_name(name)
     return _save(MarketingAction(name=name, description=description.strip()))
 
 
@@ -24,7 +24,7 @@ def edit_marketing_action(action: MarketingAction, *, name: str, description: st
     """Another name or description. Raises ValidationError: core ones do not change."""
     if action.core:
         raise _core()
-    action.name, action.description = _checked(name, action), description.strip()
+    action.name, action.description = checked_name(name, action), description.strip()
     return _save(action)
 
 
@@ -44,7 +44,12 @@ def _save(action: MarketingAction) -> MarketingAction:
     return action
 
 
-def _checked(name: str, own: MarketingAction | None = None) -> str:
+def checked_name(name: str, own: MarketingAction | None = None) -> str:
+    """The name as it is kept. Raises ValidationError, see :func:`create_marketing_action`.
+
+    Args:
+        own: whose name it is to be.
+    """
     name = " ".join(name.split())
     if not name:
         raise ValidationError({"name": _("Give it a name.")})
@@ -52,8 +57,8 @@ def _checked(name: str, own: MarketingAction | None = None) -> str:
     if len(name) > most:
         raise ValidationError({"name": _("A name has up to %(most)s characters.") % {"most": most}})
     # There are a few dozen; the database's LOWER knows capitals of ASCII only, on SQLite.
-    for other in MarketingAction.objects.exclude(pk=own.pk if own else None):
-        if name.casefold() in (other.name.casefold(), str(other).casefold()):
+    for other in MarketingAction.objects.all():
+        if other != own and name.casefold() in (other.name.casefold(), str(other).casefold()):
             raise _taken()
     return name
 

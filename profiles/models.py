@@ -7,6 +7,7 @@ import uuid
 from django.db import models
 from django.db.models.functions import Lower
 from django.utils import timezone
+from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 from uuid_utils.compat import uuid7
 
@@ -82,12 +83,19 @@ class IdentityNamespace(models.Model):
     def __str__(self) -> str:
         return self.code
 
+    @property
+    def label(self) -> str:
+        """The name, in the reader's language if it is a core one."""
+        return self.name if self.custom else gettext(self.name)
+
 
 class Identity(models.Model):
     """A value by which a profile is known. It names one profile at most."""
 
-    profile = models.ForeignKey(Profile, models.CASCADE, related_name="identities")
-    namespace = models.ForeignKey(IdentityNamespace, models.PROTECT, related_name="+")
+    profile = models.ForeignKey(Profile, models.CASCADE, related_name="identities", verbose_name=_("profile"))
+    namespace = models.ForeignKey(
+        IdentityNamespace, models.PROTECT, related_name="+", verbose_name=_("identity namespace")
+    )
     value = models.CharField(_("value"), max_length=IDENTITY_MAX_LENGTH)
     created_at = models.DateTimeField(_("created"), default=timezone.now)
 
@@ -127,6 +135,11 @@ class SchemaField(models.Model):
 
     def __str__(self) -> str:
         return self.path
+
+    @property
+    def label(self) -> str:
+        """The title, in the reader's language if it is a core field."""
+        return self.title if self.custom else gettext(self.title)
 
 
 def new_segment_id() -> str:
@@ -171,8 +184,12 @@ class SegmentMembership(models.Model):
 
     MEMBER_STATUSES = (Status.REALIZED, Status.EXISTING)
 
-    profile = models.ForeignKey(Profile, models.CASCADE, related_name="memberships")
-    segment = models.ForeignKey(Segment, models.CASCADE, related_name="memberships")
+    profile = models.ForeignKey(
+        Profile, models.CASCADE, related_name="memberships", verbose_name=_("profile")
+    )
+    segment = models.ForeignKey(
+        Segment, models.CASCADE, related_name="memberships", verbose_name=_("segment")
+    )
     status = models.CharField(_("status"), max_length=8, choices=Status)
     last_qualification_time = models.DateTimeField(_("last qualification"))
 

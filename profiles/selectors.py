@@ -10,7 +10,9 @@ from typing import Any, Generic, TypeVar
 
 from django.db.models import Count, F, IntegerField, Model, OuterRef, Q, QuerySet, Subquery
 from django.db.models.functions import Coalesce
+from django.utils.translation import gettext
 
+from profiles.core_names import CORE_TITLES
 from profiles.models import (
     IDENTITY_MAX_LENGTH,
     Identity,
@@ -250,12 +252,15 @@ class Node:
 
 
 def schema_fields(search: str = "") -> QuerySet[SchemaField]:
-    """Fields whose path or title holds ``search``, by path."""
+    """Fields whose path or title holds ``search``, by path. Titles are searched in the reader's language, too."""
     found = SchemaField.objects.order_by("path")
     if search := search.strip():
         if "\0" in search:
             return found.none()
-        found = found.filter(Q(path__icontains=search) | Q(title__icontains=search))
+        titles = [title for title in CORE_TITLES if search.casefold() in gettext(title).casefold()]
+        found = found.filter(
+            Q(path__icontains=search) | Q(title__icontains=search) | Q(custom=False, title__in=titles)
+        )
     return found
 
 

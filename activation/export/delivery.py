@@ -14,6 +14,7 @@ import structlog
 from django.db import connection, transaction
 from django.db.models import Exists, Min, OuterRef, Q
 from django.utils import timezone
+from django.utils.translation import gettext_noop
 
 from activation.export import lanes, outbox, records
 from activation.export.records import Builder, Layout, Snapshot, Unsendable
@@ -27,6 +28,8 @@ log = structlog.get_logger(__name__)
 SLICE = 10.0  # seconds that a task works before it queues behind the others
 SOON = 1.0  # seconds: rows that are due within them are waited for
 THROTTLED_PAUSE = 0.5  # seconds, when the whole batch was throttled
+FIRST_BATCH = 64  # profiles; doubled with every full batch that fits, up to what the sender takes
+BATCH_BYTES = 10 * 1024 * 1024  # of records at once: memory is bounded, however much profiles hold
 
 
 def deliver(dataflow_id: uuid.UUID) -> None:
@@ -71,6 +74,7 @@ class _Delivery:
         self._connected: Any = None  # what the sender was opened with
         self._builder: Builder | None = None
         self._built: Any = None  # what the builder was compiled from
+        self._most = FIRST_BATCH
 
     def run(self) -> None:
         deadline = time.monotonic() + SLICE
@@ -81,7 +85,7 @@ class _Delivery:
                     return
                 self._open(dataflow)
                 assert self._sender is not None
-                claims, snapshots = self._claim(self._sender.batch_size)
+                claims, snapshots = self._claim(min(self._most, self._sender.batch_size))
                 if not claims:
                     wait = self._seconds_to_next()
                     if wait is None or wait > SOON:
@@ -152,16 +156,9 @@ class _Delivery:
         Raises:
             ConnectorError: the destination as a whole refused; what has no record is settled nevertheless.
         """
-        assert self._builder is not None
-        outcomes: list[Outcome] = []
-        sending: list[tuple[Claim, Record]] = []
-        for claim in claims:
-            snapshot = snapshots.get(claim.profile_id)
-            built = self._builder.build(snapshot) if snapshot else None
-            if isinstance(built, Record):
-                sending.append((claim, built))
-            else:
-                outcomes.append(Outcome(claim, built))
+        outcomes, sending = self._build(claims, snapshots)
+        all_fit = len(outcomes) + len(sending) == len(claims)
+        self._most = max(self._most, 2 * len(claims)) if all_fit else len(sending)
         refusal: ConnectorError | None = None
         results: Sequence[Result] = ()
         if sending:
@@ -189,11 +186,34 @@ class _Delivery:
         share = throttled / len(sending) if sending else 0.0
         return THROTTLED_PAUSE * share * random.uniform(0.8, 1.2)
 
+    def _build(
+        self, claims: Sequence[Claim], snapshots: dict[uuid.UUID, Snapshot]
+    ) -> tuple[list[Outcome], list[tuple[Claim, Record]]]:
+        """What became of the claims that have no record, and the records of the others, in their order.
+
+        Ends with the last record that :data:`BATCH_BYTES` have room for: the rows after it go on waiting.
+        """
+        assert self._builder is not None
+        outcomes: list[Outcome] = []
+        sending: list[tuple[Claim, Record]] = []
+        room = BATCH_BYTES
+        for claim in claims:
+            snapshot = snapshots.get(claim.profile_id)
+            built = self._builder.build(snapshot) if snapshot else None
+            if not isinstance(built, Record):
+                outcomes.append(Outcome(claim, built))
+                continue
+            room -= len(built.data)
+            if room < 0 and sending:
+                break
+            sending.append((claim, built))
+        return outcomes, sending
+
     def _hold(self, error: ConnectorError | KeyLost) -> None:
         if isinstance(error, KeyLost):
             code, message = (
                 "CredentialsLost",
-                "The account's credentials can't be decrypted. Enter them again.",
+                gettext_noop("The account's credentials can't be decrypted. Enter them again."),
             )
         else:
             code, message = error.code, error.message
@@ -210,8 +230,8 @@ class _Delivery:
 def _one_moment() -> Iterator[None]:
     """What is read inside is of one moment, where the database can do that without keeping writers out.
 
-    Elsewhere (SQLite, or inside a transaction) a profile may be newer than its row's generation. That is no loss: the row
-    is written again with the change, so it stays for another go.
+    Elsewhere (SQLite, or inside a transaction) a profile may be newer than its row's generation. That is no loss: the
+    row is written again with the change, so it stays for another go.
     """
     if connection.vendor != "postgresql" or connection.in_atomic_block:
         yield

@@ -10,6 +10,7 @@ import uuid
 from collections.abc import Collection
 from datetime import timedelta
 
+from django.db import IntegrityError
 from django.db.models import F, Q
 from django.db.models.functions import Coalesce
 from django.utils import timezone
@@ -29,10 +30,13 @@ def take(dataflow_id: uuid.UUID) -> uuid.UUID | None:
     """Lease the lane of a dataflow.
 
     Returns:
-        The token; None where somebody has the lane, or it is held for an error.
+        The token; None where somebody has the lane, it is held for an error, or the dataflow is gone.
     """
     now = timezone.now()
-    Lane.objects.bulk_create([Lane(dataflow_id=dataflow_id)], ignore_conflicts=True)
+    try:
+        Lane.objects.bulk_create([Lane(dataflow_id=dataflow_id)], ignore_conflicts=True)
+    except IntegrityError:
+        return None
     token = uuid.uuid4()
     taken = (
         Lane.objects.filter(dataflow_id=dataflow_id)
@@ -89,3 +93,9 @@ def reached(dataflow_id: uuid.UUID, token: uuid.UUID) -> None:
 def release(dataflow_ids: Collection[uuid.UUID]) -> None:
     """Something changed that may have cured the destination: try at once. What was wrong is shown until it works."""
     Lane.objects.filter(dataflow__in=dataflow_ids).update(held_until=None)
+
+
+def lock(dataflow_id: uuid.UUID) -> None:
+    """Until the end of the transaction nobody takes the lane, and nobody settles in it."""
+    Lane.objects.bulk_create([Lane(dataflow_id=dataflow_id)], ignore_conflicts=True)
+    Lane.objects.select_for_update().get(dataflow_id=dataflow_id)

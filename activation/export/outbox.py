@@ -38,8 +38,9 @@ _MAPPINGS = b"kinesis"  # the name of an advisory lock
 def lock_mapping(dataflow: Dataflow) -> None:
     """Until the end of the transaction, no change of a profile is weighed against the mappings.
 
-    Taken by whoever changes a live mapping and backfills: a change that was weighed against the old mapping is committed
-    by then, so the backfill sees it; one that comes after is weighed against the new. (SQLite has one writer anyway.)
+    Taken by whoever changes a live mapping and backfills: a change that was weighed against the old mapping is
+    committed by then, so the backfill sees it; one that comes after is weighed against the new. (SQLite has one writer
+    anyway.)
     """
     log.debug("mapping_locked", dataflow_id=str(dataflow.pk))
     advisory_lock(_MAPPINGS, shared=False)

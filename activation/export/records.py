@@ -1,7 +1,7 @@
 """What is in a record: the mapped attributes, all segment memberships and all identities, as JSON bytes.
 
-The same profile gives the same bytes every time: attributes in mapped order, everything else sorted. The shape is that of
-AEP's Amazon Kinesis destination (behaviour.md, "The record").
+The same profile gives the same bytes every time: attributes in mapped order, everything else sorted. The shape is that
+of AEP's Amazon Kinesis destination (behaviour.md, "The record").
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 
 import orjson
 import structlog
+from django.utils.translation import gettext_noop
 
 from activation.models import Dataflow, FailedExport, MappedAttribute, MappedSegment
 from destinations.connectors.base import Record
@@ -26,6 +27,7 @@ from profiles.models import Identity, Profile, SegmentMembership
 
 log = structlog.get_logger(__name__)
 
+NOT_THERE = gettext_noop("Mandatory but not there")
 MAX_PARTITION_KEY = 256  # characters; Kinesis' limit
 # Parts that every record has as a whole: mapping a path below them adds nothing.
 ALWAYS_THERE = ("segmentMembership", "identityMap")
@@ -145,18 +147,17 @@ class Builder:
                 return Unsendable(
                     FailedExport.Kind.EXCLUDED,
                     "MandatoryAttributeMissing",
-                    "Mandatory but not there: " + ", ".join(missing),
+                    f"{NOT_THERE}: {', '.join(missing)}",
                 )
             return Record(self._partition_key(snapshot), _encode(self._tree(snapshot)))
         except UnicodeEncodeError:
-            reason = "A text in it is not valid Unicode: it has half of a surrogate pair."
+            reason = gettext_noop("A text in it is not valid Unicode: it has half of a surrogate pair.")
             return Unsendable(FailedExport.Kind.FAILED, "InvalidUnicode", reason)
         except RecursionError:
-            return Unsendable(
-                FailedExport.Kind.FAILED, "TooDeep", "Its attributes are nested too deeply for JSON."
-            )
+            reason = gettext_noop("Its attributes are nested too deeply for JSON.")
+            return Unsendable(FailedExport.Kind.FAILED, "TooDeep", reason)
         except _NotFinite:
-            reason = "A number in it is infinite or not a number: JSON has no such thing."
+            reason = gettext_noop("A number in it is infinite or not a number: JSON has no such thing.")
             return Unsendable(FailedExport.Kind.FAILED, "InvalidNumber", reason)
         except Exception as error:
             # A defect of ours. Neither the log nor the dead letter shows what is in the profile.

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from django.db import IntegrityError, transaction
+from django.db import IntegrityError, OperationalError, transaction
 from django.db.models import F
 from django.utils import timezone
 
@@ -19,6 +19,7 @@ from activation.models import DataflowRun, Delivery, FailedExport, PendingExport
 from destinations.connectors.base import Delivered, Refused, TryAgain
 from profiles.models import Profile
 
+ATTEMPTS = 3  # of a transaction that runs into another's changes
 SHORTEST_BACKOFF = 0.2  # seconds, doubled with every attempt
 LONGEST_BACKOFF = 30.0
 
@@ -58,15 +59,16 @@ def settle(dataflow_id: uuid.UUID, token: uuid.UUID, outcomes: Sequence[Outcome]
     Raises:
         LeaseLost: the lane is another worker's by now; nothing was recorded.
     """
-    for attempt in (1, 2, 3):
+    for attempt in range(1, ATTEMPTS + 1):
         try:
             with transaction.atomic():
                 lanes.renew(dataflow_id, token)
                 _settle(dataflow_id, outcomes)
             return
-        except IntegrityError:
-            # A profile was deleted between our look and our commit; the next look sees that.
-            if attempt == 3:
+        except (IntegrityError, OperationalError):
+            # A profile was deleted between our look and our commit, or a deletion of several locked their rows in
+            # another order. What was sent can't be called back: it is worth a second look, which sees what they left.
+            if attempt == ATTEMPTS:
                 raise
 
 
@@ -78,12 +80,13 @@ def _settle(dataflow_id: uuid.UUID, outcomes: Sequence[Outcome]) -> None:
     profiles = Profile.objects.filter(pk__in=[o.claim.profile_id for o in outcomes])
     there = set(profiles.values_list("pk", flat=True))
 
-    done = [
-        o.claim.id
-        for o in outcomes
-        if not isinstance(o.result, TryAgain) and generations.get(o.claim.id) == o.claim.generation
-    ]
+    claims = [o.claim for o in outcomes if not isinstance(o.result, TryAgain) and o.claim.id in generations]
+    done = [claim.id for claim in claims if generations[claim.id] == claim.generation]
     PendingExport.objects.filter(pk__in=done).delete()
+    if len(done) < len(claims):
+        # Written again meanwhile: that is another export, with a history of its own.
+        again = PendingExport.objects.filter(pk__in=[claim.id for claim in claims])
+        again.update(attempts=0, error_code="", created_at=now)
     _back_off([o for o in outcomes if isinstance(o.result, TryAgain)], now)
 
     delivered = [(o, o.result) for o in outcomes if isinstance(o.result, Delivered)]

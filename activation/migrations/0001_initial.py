@@ -50,6 +50,7 @@ class Migration(migrations.Migration):
                         on_delete=django.db.models.deletion.CASCADE,
                         related_name="dataflow",
                         to="destinations.destination",
+                        verbose_name="destination",
                     ),
                 ),
                 (
@@ -60,6 +61,7 @@ class Migration(migrations.Migration):
                         on_delete=django.db.models.deletion.SET_NULL,
                         related_name="+",
                         to=settings.AUTH_USER_MODEL,
+                        verbose_name="updated by",
                     ),
                 ),
             ],
@@ -111,6 +113,7 @@ class Migration(migrations.Migration):
                         on_delete=django.db.models.deletion.CASCADE,
                         related_name="runs",
                         to="activation.dataflow",
+                        verbose_name="dataflow",
                     ),
                 ),
             ],
@@ -138,6 +141,7 @@ class Migration(migrations.Migration):
                         on_delete=django.db.models.deletion.CASCADE,
                         related_name="+",
                         to="activation.dataflow",
+                        verbose_name="dataflow",
                     ),
                 ),
                 (
@@ -146,6 +150,7 @@ class Migration(migrations.Migration):
                         on_delete=django.db.models.deletion.CASCADE,
                         related_name="deliveries",
                         to="profiles.profile",
+                        verbose_name="profile",
                     ),
                 ),
             ],
@@ -171,6 +176,7 @@ class Migration(migrations.Migration):
                         on_delete=django.db.models.deletion.CASCADE,
                         related_name="+",
                         to="activation.dataflow",
+                        verbose_name="dataflow",
                     ),
                 ),
                 (
@@ -179,6 +185,7 @@ class Migration(migrations.Migration):
                         on_delete=django.db.models.deletion.CASCADE,
                         related_name="+",
                         to="profiles.schemafield",
+                        verbose_name="schema field",
                     ),
                 ),
             ],
@@ -192,7 +199,10 @@ class Migration(migrations.Migration):
             model_name="dataflow",
             name="draft_attributes",
             field=models.ManyToManyField(
-                related_name="+", through="activation.DraftAttribute", to="profiles.schemafield"
+                related_name="+",
+                through="activation.DraftAttribute",
+                to="profiles.schemafield",
+                verbose_name="attributes in drafts",
             ),
         ),
         migrations.CreateModel(
@@ -210,12 +220,16 @@ class Migration(migrations.Migration):
                         on_delete=django.db.models.deletion.CASCADE,
                         related_name="+",
                         to="activation.dataflow",
+                        verbose_name="dataflow",
                     ),
                 ),
                 (
                     "segment",
                     models.ForeignKey(
-                        on_delete=django.db.models.deletion.CASCADE, related_name="+", to="profiles.segment"
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="+",
+                        to="profiles.segment",
+                        verbose_name="segment",
                     ),
                 ),
             ],
@@ -228,7 +242,10 @@ class Migration(migrations.Migration):
             model_name="dataflow",
             name="draft_segments",
             field=models.ManyToManyField(
-                related_name="+", through="activation.DraftSegment", to="profiles.segment"
+                related_name="+",
+                through="activation.DraftSegment",
+                to="profiles.segment",
+                verbose_name="segments in drafts",
             ),
         ),
         migrations.CreateModel(
@@ -254,7 +271,10 @@ class Migration(migrations.Migration):
                 (
                     "profile",
                     models.ForeignKey(
-                        on_delete=django.db.models.deletion.CASCADE, related_name="+", to="profiles.profile"
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="+",
+                        to="profiles.profile",
+                        verbose_name="profile",
                     ),
                 ),
                 (
@@ -263,6 +283,7 @@ class Migration(migrations.Migration):
                         on_delete=django.db.models.deletion.CASCADE,
                         related_name="failures",
                         to="activation.dataflowrun",
+                        verbose_name="dataflow run",
                     ),
                 ),
             ],
@@ -293,6 +314,7 @@ class Migration(migrations.Migration):
                         on_delete=django.db.models.deletion.CASCADE,
                         related_name="lane",
                         to="activation.dataflow",
+                        verbose_name="dataflow",
                     ),
                 ),
             ],
@@ -318,6 +340,7 @@ class Migration(migrations.Migration):
                         on_delete=django.db.models.deletion.CASCADE,
                         related_name="mapped_attributes",
                         to="activation.dataflow",
+                        verbose_name="dataflow",
                     ),
                 ),
                 (
@@ -326,6 +349,7 @@ class Migration(migrations.Migration):
                         on_delete=django.db.models.deletion.PROTECT,
                         related_name="mappings",
                         to="profiles.schemafield",
+                        verbose_name="schema field",
                     ),
                 ),
             ],
@@ -339,7 +363,10 @@ class Migration(migrations.Migration):
             model_name="dataflow",
             name="attributes",
             field=models.ManyToManyField(
-                related_name="dataflows", through="activation.MappedAttribute", to="profiles.schemafield"
+                related_name="dataflows",
+                through="activation.MappedAttribute",
+                to="profiles.schemafield",
+                verbose_name="attributes",
             ),
         ),
         migrations.CreateModel(
@@ -365,6 +392,7 @@ class Migration(migrations.Migration):
                         on_delete=django.db.models.deletion.CASCADE,
                         related_name="mapped_segments",
                         to="activation.dataflow",
+                        verbose_name="dataflow",
                     ),
                 ),
                 (
@@ -373,6 +401,7 @@ class Migration(migrations.Migration):
                         on_delete=django.db.models.deletion.PROTECT,
                         related_name="mappings",
                         to="profiles.segment",
+                        verbose_name="segment",
                     ),
                 ),
             ],
@@ -385,7 +414,10 @@ class Migration(migrations.Migration):
             model_name="dataflow",
             name="segments",
             field=models.ManyToManyField(
-                related_name="dataflows", through="activation.MappedSegment", to="profiles.segment"
+                related_name="dataflows",
+                through="activation.MappedSegment",
+                to="profiles.segment",
+                verbose_name="segments",
             ),
         ),
         migrations.CreateModel(
@@ -430,12 +462,16 @@ class Migration(migrations.Migration):
                         on_delete=django.db.models.deletion.CASCADE,
                         related_name="pending",
                         to="activation.dataflow",
+                        verbose_name="dataflow",
                     ),
                 ),
                 (
                     "profile",
                     models.ForeignKey(
-                        on_delete=django.db.models.deletion.CASCADE, related_name="+", to="profiles.profile"
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="+",
+                        to="profiles.profile",
+                        verbose_name="profile",
                     ),
                 ),
             ],

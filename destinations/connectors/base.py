@@ -223,6 +223,7 @@ class Connector(Protocol):
     spec: Spec
     account_form: type[AccountForm]
     destination_form: type[DestinationForm]
+    permissions_name: Text  # what the policy to copy is called at the other side
 
     def masked(self, credentials: Mapping[str, str]) -> str:
         """What may be shown of credentials, e.g. ``AKIA…7Q4X``."""

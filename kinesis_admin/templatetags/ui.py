@@ -220,17 +220,25 @@ def json_pretty(value: object) -> str:
     """A value, or the JSON in a string or bytes, as indented JSON; other strings come back as they are."""
     if isinstance(value, bytes):
         value = value.decode("utf-8", errors="replace")
-    if isinstance(value, str):
-        try:
-            value = json.loads(value)
-        except ValueError:
-            return str(value)
-    return json.dumps(value, indent=2, ensure_ascii=False, default=str)
+    text = value if isinstance(value, str) else None
+    try:
+        pretty = json.dumps(
+            value if text is None else json.loads(text), indent=2, ensure_ascii=False, default=str
+        )
+    except (ValueError, RecursionError):  # not JSON, or nested deeper than Python reads
+        if text is None:
+            raise
+        return text
+    # Half of a surrogate pair can be escaped in JSON, but a page can't hold it.
+    return pretty.encode(errors="backslashreplace").decode()
 
 
 @register.simple_tag
-def code_block(text: object, label: object = "", css_class: str = "") -> SafeString:
-    """Text in monospace with its name and a button that copies it; `css_class="tall"` lets it grow."""
+def code_block(text: object, label: object = "", css_class: str = "", name: object = "") -> SafeString:
+    """Text in monospace with its label and a button that copies it; `css_class="tall"` lets it grow.
+
+    `name` is what a screen reader calls it, where several in a page have the same label.
+    """
     return format_html(
         '<figure class="code {2}"><figcaption><span class="code-label">{1}</span>'
         '<button type="button" class="button quiet small js-only" data-copy-block>{3}<span>{4}</span>'
@@ -241,7 +249,7 @@ def code_block(text: object, label: object = "", css_class: str = "") -> SafeStr
         css_class,
         _icon("copy", 14, ""),
         gettext("Copy"),
-        label or gettext("Code"),
+        name or label or gettext("Code"),
     )
 
 

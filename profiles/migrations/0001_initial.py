@@ -189,6 +189,7 @@ class Migration(migrations.Migration):
                         on_delete=django.db.models.deletion.PROTECT,
                         related_name="+",
                         to="profiles.identitynamespace",
+                        verbose_name="identity namespace",
                     ),
                 ),
                 (
@@ -197,6 +198,7 @@ class Migration(migrations.Migration):
                         on_delete=django.db.models.deletion.CASCADE,
                         related_name="identities",
                         to="profiles.profile",
+                        verbose_name="profile",
                     ),
                 ),
             ],
@@ -233,6 +235,7 @@ class Migration(migrations.Migration):
                         on_delete=django.db.models.deletion.CASCADE,
                         related_name="memberships",
                         to="profiles.profile",
+                        verbose_name="profile",
                     ),
                 ),
                 (
@@ -241,6 +244,7 @@ class Migration(migrations.Migration):
                         on_delete=django.db.models.deletion.CASCADE,
                         related_name="memberships",
                         to="profiles.segment",
+                        verbose_name="segment",
                     ),
                 ),
             ],

@@ -23,6 +23,7 @@ from ..base import (
     ReadRecord,
     Spec,
     Target,
+    Text,
 )
 from . import forms
 from .client import CONNECT_TIMEOUT, READ_TIMEOUT, call, make_client
@@ -65,6 +66,7 @@ class KinesisConnector:
     spec: Spec = spec
     account_form: type[AccountForm] = forms.KinesisAccountForm
     destination_form: type[DestinationForm] = forms.KinesisDestinationForm
+    permissions_name: Text = _("IAM policy")
 
     def masked(self, credentials: Mapping[str, str]) -> str:
         return forms.masked(credentials.get("access_key_id", ""))
@@ -197,7 +199,7 @@ class KinesisConnector:
 
 
 def _in_words(error: ConnectorError) -> str:
-    return f"{error.code}: {error.message} {error.hint}".strip()
+    return f"{error.code}: {gettext(error.message)} {error.hint}".strip()
 
 
 def _list(connection: Connection, client: KinesisClient, started: float) -> list[Target]:

@@ -8,6 +8,7 @@ from collections.abc import Collection
 from botocore import exceptions as boto
 from botocore.parsers import ResponseParserError
 from django.utils.translation import gettext_lazy as _
+from django.utils.translation import gettext_noop
 
 from ..base import ConnectorError, Text
 from .endpoint import EndpointNotAllowed
@@ -149,7 +150,7 @@ def translate(error: Exception, secrets: Collection[str] = ()) -> ConnectorError
     if isinstance(error, ResponseParserError):
         return ConnectorError(
             "InvalidResponse",
-            "The answer could not be read.",
+            gettext_noop("The answer could not be read."),
             _("The answer is not one of Kinesis. Check the endpoint URL, and any proxy on the way."),
         )
     if isinstance(error, EndpointNotAllowed):
@@ -173,7 +174,7 @@ def _of_the_way(error: Exception, secrets: Collection[str]) -> ConnectorError:
     if isinstance(error, boto.ConnectTimeoutError):
         return ConnectorError(
             "ConnectTimeout",
-            "No connection within the time limit.",
+            gettext_noop("No connection within the time limit."),
             _(
                 "The endpoint did not answer. Check the region, the endpoint URL and the network "
                 "(firewall, proxy)."
@@ -182,7 +183,7 @@ def _of_the_way(error: Exception, secrets: Collection[str]) -> ConnectorError:
     if isinstance(error, boto.ReadTimeoutError):
         return ConnectorError(
             "ReadTimeout",
-            "No answer within the time limit.",
+            gettext_noop("No answer within the time limit."),
             _(
                 "The endpoint took the request and did not answer in time. Try again; check the network if "
                 "it stays so."
@@ -204,16 +205,18 @@ def _of_the_way(error: Exception, secrets: Collection[str]) -> ConnectorError:
     if isinstance(error, boto.ConnectionClosedError):
         return ConnectorError(
             "ConnectionClosed",
-            "The connection was closed before an answer came.",
+            gettext_noop("The connection was closed before an answer came."),
             _("Try again; check the network if it stays so."),
         )
     if isinstance(error, boto.ParamValidationError):
         return ConnectorError("ParamValidationError", message)
     if isinstance(error, (boto.NoCredentialsError, boto.PartialCredentialsError)):
         return ConnectorError(
-            "NoCredentials", "No credentials.", _("Enter the access key ID and the secret access key again.")
+            "NoCredentials",
+            gettext_noop("No credentials."),
+            _("Enter the access key ID and the secret access key again."),
         )
     if isinstance(error, boto.InvalidRegionError):
         return ConnectorError("InvalidRegion", message, _("Choose a region of the list."))
     # Of anything else only the kind is said: its text may quote headers, which hold the session token.
-    return ConnectorError(type(error).__name__, "The request could not be sent.")
+    return ConnectorError(type(error).__name__, gettext_noop("The request could not be sent."))
