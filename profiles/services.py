@@ -188,7 +188,9 @@ def in_use(name: str, rows: Sequence[Model]) -> str:
         others = [
             getattr(row, relation.name)
             for relation in row._meta.concrete_fields
-            if relation.many_to_one and relation.related_model not in (Segment, SchemaField)
+            if relation.many_to_one
+            and not relation.null
+            and relation.related_model not in (Segment, SchemaField)
         ]
         names += [str(other) for other in others] or [str(row)]
     names = sorted(set(names))

@@ -58,6 +58,8 @@ RIGHTS = {
     "profiles.view_profile": _("View Profiles"),
     "profiles.view_segment": _("View Segments"),
     "profiles.manage_segments": _("Manage Segments"),
+    "profiles.view_inlet": _("View Inlets"),
+    "profiles.manage_inlets": _("Manage Inlets"),
 }
 
 
@@ -417,6 +419,41 @@ def stat(
     """A number with its name, for an overview. `variant` colours the note: positive, notice or negative."""
     shown = number(value) if isinstance(value, int | float) else value
     return {"label": label, "value": shown, "note": note, "variant": variant, "url": url}
+
+
+@register.inclusion_tag("components/bars.html")
+def hourly_bars(
+    bars_id: str,
+    points: Sequence[tuple[datetime, Sequence[int]]],
+    series: Sequence[tuple[object, str]],
+    label: object,
+) -> dict[str, Any]:
+    """Numbers by the hour as stacked bars, and the same numbers as a table.
+
+    `bars_id` is the id of what is drawn, for HTMX to fetch anew while the table may be open. `points`: the hour and
+    its numbers, the oldest first; `series`: name and colour (accent, positive, notice or negative) of each number, from
+    the bottom.
+    """
+    most = max((sum(numbers) for _moment, numbers in points), default=0)
+    rects = []
+    for place, (_moment, numbers) in enumerate(points):
+        top = 100.0
+        for number_, (_name, variant) in zip(numbers, series, strict=True):
+            height = 100 * number_ / (most or 1)
+            top -= height
+            if number_:
+                rects.append(
+                    {"x": place * 10 + 1, "y": f"{top:.2f}", "height": f"{height:.2f}", "variant": variant}
+                )
+    return {
+        "id": bars_id,
+        "points": points,
+        "series": series,
+        "label": label,
+        "most": most,
+        "rects": rects,
+        "width": 10 * len(points),
+    }
 
 
 # -- things that hold other things -----------------------------------------------------------------
