@@ -20,6 +20,7 @@ from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.utils.decorators import method_decorator
 from django.utils.html import format_html
+from django.utils.text import Truncator
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 from django.views.decorators.debug import sensitive_post_parameters
@@ -30,6 +31,17 @@ from destinations.connectors.base import CheckStatus, Connector
 from destinations.fields import KeyLost
 from destinations.models import Account, Destination
 from profiles.admin import Admin
+from profiles.services import hanging_on
+
+
+def cut(attribute: str, description: Any, ordering: str | None = None) -> Callable[[Any], str]:
+    """A column that a long name does not push the others out of."""
+
+    @admin.display(description=description, ordering=ordering)
+    def column(obj: Any) -> str:
+        return Truncator(getattr(obj, attribute)).chars(40)
+
+    return column
 
 
 def account_form(kind: Connector) -> type[Any]:
@@ -69,12 +81,19 @@ def account_form(kind: Connector) -> type[Any]:
 
 @admin.register(Account)
 class AccountAdmin(Admin):
-    list_display = ("name", "connector", "key", "connected_at", "created_by", "updated_at")
+    list_display = (
+        cut("name", _("name"), "name"), "connector", "masked", "readable", "connected_at", "created_by", "updated_at",
+    )  # fmt: skip
     list_filter = ("connector",)
     list_select_related = ("created_by",)
     search_fields = ("id", "name", "masked")
+    readonly_fields = ("connector", "key", "connected_at", "created_by", "created_at", "updated_at")
 
-    @admin.display(description=_("access key"), ordering="masked")
+    @admin.display(description=_("readable"), boolean=True)
+    def readable(self, obj: Account) -> bool:
+        return obj.credentials.readable
+
+    @admin.display(description=_("access key"))
     def key(self, obj: Account) -> str:
         if obj.credentials.readable:
             return obj.masked
@@ -89,13 +108,10 @@ class AccountAdmin(Admin):
         return (lambda *args, **kwargs: sent) if sent else account_form(self._kind(request, obj))
 
     def get_fields(self, request: HttpRequest, obj: Account | None = None) -> Sequence[str]:
-        about = ("connector", "key", "connected_at", "created_by", "created_at", "updated_at") if obj else ()
+        about = self.readonly_fields if obj else ()
         if obj and not self.has_change_permission(request, obj):
             return ("name", "settings", *about)
         return (*account_form(self._kind(request, obj))(instance=obj).fields, *about)
-
-    def get_readonly_fields(self, request: HttpRequest, obj: Account | None = None) -> Sequence[str]:
-        return ("connector", "key", "connected_at", "created_by", "created_at", "updated_at")
 
     def _kind(self, request: HttpRequest, obj: Account | None) -> Connector:
         """The destination type of an account; of a new one ``?connector=``, else the first that there is."""
@@ -154,6 +170,13 @@ class AccountAdmin(Admin):
     def save_model(self, request: HttpRequest, obj: Account, form: Any, change: bool) -> None:
         """It is saved already."""
 
+    # -- deleting
+
+    def get_deleted_objects(self, objs: Any, request: HttpRequest) -> Any:
+        names, counts, perms, _protected = super().get_deleted_objects(objs, request)
+        users = list(Destination.objects.filter(account__in=objs).values_list("name", flat=True))
+        return names, counts, perms, [services.in_use(users)] if users else []
+
     def delete_model(self, request: HttpRequest, obj: Account) -> None:
         try:
             services.delete_account(obj.pk)
@@ -170,7 +193,10 @@ class AccountAdmin(Admin):
 
 @admin.register(Destination)
 class DestinationAdmin(Admin):
-    list_display = ("name", "account", "target", "state", "created_by", "updated_at")
+    list_display = (
+        cut("name", _("name"), "name"), cut("account", _("account"), "account__name"), cut("target", _("target")),
+        "state", "created_by", "updated_at",
+    )  # fmt: skip
     list_filter = ("account__connector",)
     list_select_related = ("account", "created_by", "dataflow")
     search_fields = ("id", "name", "description", "account__name")
@@ -181,7 +207,11 @@ class DestinationAdmin(Admin):
 
     @admin.display(description=_("page"))
     def page(self, obj: Destination) -> str:
-        return format_html('<a href="{}">{}</a>', obj.get_absolute_url(), gettext("Open the destination"))
+        return format_html(
+            '<a class="text-primary-600 dark:text-primary-400" href="{}">{}</a>',
+            obj.get_absolute_url(),
+            gettext("Open the destination"),
+        )
 
     @admin.display(description=_("target"))
     def target(self, obj: Destination) -> str:
@@ -196,6 +226,11 @@ class DestinationAdmin(Admin):
 
     def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return False
+
+    def get_deleted_objects(self, objs: Any, request: HttpRequest) -> Any:
+        names, counts, perms, protected = super().get_deleted_objects(objs, request)
+        dataflows = [obj.dataflow for obj in objs if hasattr(obj, "dataflow")]
+        return names, counts | hanging_on(dataflows), perms, protected
 
     def delete_model(self, request: HttpRequest, obj: Destination) -> None:
         services.delete_destination(obj.pk)

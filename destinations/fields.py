@@ -54,7 +54,7 @@ class Encrypted:
         """The same values, encrypted with the newest key. Raises KeyLost."""
         try:
             return type(self)(_fernet().rotate(self.token).decode())
-        except InvalidToken:
+        except (InvalidToken, ValueError):
             raise KeyLost from None
 
     @property

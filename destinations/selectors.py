@@ -189,23 +189,25 @@ def latest_runs() -> list[DestinationRow]:
     return destination_rows(list(ran.order_by("-ran_at", "name")[:SHOWN]))
 
 
-def in_need_of_attention() -> list[Attention]:
-    """Destinations that somebody should look at, the gravest first; one more than SHOWN where there are more."""
-    failed = _sum_of_recent_runs("failed")
+def in_need_of_attention(*, runs: bool) -> list[Attention]:
+    """Destinations that somebody should look at, the gravest first; one more than SHOWN where there are more.
+
+    Args:
+        runs: tell what the runs counted, too.
+    """
     concerned = (
         _with_dataflow()
+        .annotate(status=_status(), failed=_sum_of_recent_runs("failed") if runs else Value(0))
         .annotate(
-            status=_status(),
-            failed=failed,
             concern=Case(
                 When(status=Status.ERROR, then=Value(Concern.ERROR.value)),
                 When(failed__gt=0, then=Value(Concern.FAILED.value)),
                 When(status=Status.DRAFT, then=Value(Concern.DRAFT.value)),
                 output_field=IntegerField(null=True),
-            ),
+            )
         )
         .filter(concern__isnull=False)
-        .order_by("concern", "name")
+        .order_by("concern", Lower("name"), "pk")
     )
     return [Attention(row, Concern(row.concern), row.failed) for row in concerned[: SHOWN + 1]]
 

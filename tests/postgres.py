@@ -10,7 +10,7 @@ import shutil
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -62,8 +62,8 @@ def _drop_database(server_url: str, name: str) -> None:
 
 
 @contextmanager
-def private_postgres() -> Iterator[str]:
-    """A running server; gives the URL for ``DATABASE_URL``."""
+def private_postgres(options: Mapping[str, str] = FAST) -> Iterator[str]:
+    """A running server with these settings; gives the URL for ``DATABASE_URL``."""
     user = unprivileged_user() if os.getuid() == 0 else None  # PostgreSQL does not run as root
     folder = Path(tempfile.mkdtemp(prefix="ka-pg-", dir="/tmp"))
     try:
@@ -89,10 +89,10 @@ def private_postgres() -> Iterator[str]:
             user=user,
             cwd="/",
         )
-        options = {**FAST, "listen_addresses": "127.0.0.1", "port": str(port), "unix_socket_directories": ""}
+        given = {**options, "listen_addresses": "127.0.0.1", "port": str(port), "unix_socket_directories": ""}
         server = Program(
             "postgres",
-            [binary("postgres"), "-D", str(data), *(f"--{key}={value}" for key, value in options.items())],
+            [binary("postgres"), "-D", str(data), *(f"--{key}={value}" for key, value in given.items())],
             env={"PATH": os.defpath, "LC_ALL": "C"},
             log_folder=folder / "log",
             user=user,

@@ -69,7 +69,7 @@ def edit(request: HttpRequest, destination_id: uuid.UUID) -> HttpResponse:
 @require_http_methods(["GET", "HEAD", "POST"])
 def delete(request: HttpRequest, destination_id: uuid.UUID) -> HttpResponse:
     """Say what stops and what is lost; POST deletes."""
-    found = Destination.objects.filter(pk=destination_id).select_related("account", "dataflow__lane").first()
+    found = Destination.objects.filter(pk=destination_id).select_related("account", "dataflow").first()
     if request.method == "POST":
         services.delete_destination(destination_id)
         if found is None:
@@ -183,17 +183,10 @@ def _page(
 
 
 def _lost(destination: Destination) -> dict[str, Any]:
-    """What would be gone with the destination: how much is activated, and how much waits to be exported."""
+    """How much is activated to it, and how much waits: what would be gone with it."""
     dataflow = getattr(destination, "dataflow", None)
     if dataflow is None or dataflow.finished_at is None:
-        return {
-            "dataflow": dataflow,
-            "live": False,
-            "segments": 0,
-            "attributes": 0,
-            "waiting": 0,
-            "ran": False,
-        }
+        return {"dataflow": dataflow, "live": False, "ran": False}
     return {
         "dataflow": dataflow,
         "live": True,

@@ -34,14 +34,14 @@ PAGE_SIZE = 25
 @require_safe
 def overview(request: HttpRequest) -> HttpResponse:
     """First steps while nothing is activated; then numbers, what needs attention, the latest runs."""
-    totals = selectors.totals()
-    attention = selectors.in_need_of_attention()
+    monitors = request.user.has_perm("activation.view_monitoring")
+    attention = selectors.in_need_of_attention(runs=monitors)
     context = {
-        "totals": totals,
+        "totals": selectors.totals(),
         "attention": attention[: selectors.SHOWN],
         "more_attention": len(attention) > selectors.SHOWN,
     }
-    if request.user.has_perm("activation.view_monitoring"):
+    if monitors:
         context["latest"] = selectors.latest_runs()
     return render(request, "destinations/overview.html", workspace(request, context))
 

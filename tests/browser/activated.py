@@ -76,7 +76,8 @@ class Activated:
 def activate(product: Product) -> Activated:
     """Make it, and wait until the backfill has gone through the worker."""
     deadline = time.monotonic() + 60
-    code = f"import sys; sys.argv = ['', {product.kinesis_url!r}, {product.access_key_id!r}, {product.secret_access_key!r}]\n"
+    arguments = ["", product.kinesis_url, product.access_key_id, product.secret_access_key]
+    code = f"import sys; sys.argv = {arguments!r}\n"
     while time.monotonic() < deadline:
         ids = json.loads(product.manage("shell", "--no-imports", "-c", code + _MAKE).splitlines()[-1])
         if ids.pop("waiting") == 0 and ids["run"]:

@@ -94,7 +94,7 @@ def test_an_edited_destination_is_announced(announced: list[uuid.UUID]) -> None:
 # -- nothing is locked while the other side is asked ---------------------------------------------------------------
 
 
-@pytest.mark.django_db(transaction=True)
+@pytest.mark.django_db(transaction=True, serialized_rollback=True)
 def test_the_other_side_is_asked_outside_of_any_transaction(
     local_kinesis: RunningKinesis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -152,7 +152,7 @@ def at_once(first: Callable[[], Any], second: Callable[[], Any]) -> list[Any]:
     return results
 
 
-@pytest.mark.django_db(transaction=True)
+@pytest.mark.django_db(transaction=True, serialized_rollback=True)
 def test_of_two_edits_at_once_one_is_told(local_kinesis: RunningKinesis) -> None:
     destination = connected_destination(local_kinesis)
 
@@ -168,7 +168,7 @@ def test_of_two_edits_at_once_one_is_told(local_kinesis: RunningKinesis) -> None
     assert [r.description for r in results if isinstance(r, Destination)] == [saved.description]
 
 
-@pytest.mark.django_db(transaction=True)
+@pytest.mark.django_db(transaction=True, serialized_rollback=True)
 def test_an_account_is_not_deleted_under_a_destination_that_is_made_of_it(
     local_kinesis: RunningKinesis,
 ) -> None:
@@ -217,7 +217,7 @@ def nothing_left() -> bool:
     return not any(model.objects.exists() for model in models)
 
 
-@pytest.mark.django_db(transaction=True)
+@pytest.mark.django_db(transaction=True, serialized_rollback=True)
 def test_it_waits_for_a_change_that_queues_an_export() -> None:
     identity = IdentityFactory.create()
     segment = MembershipFactory.create(profile=identity.profile).segment
@@ -234,7 +234,7 @@ def test_it_waits_for_a_change_that_queues_an_export() -> None:
     assert nothing_left()
 
 
-@pytest.mark.django_db(transaction=True)
+@pytest.mark.django_db(transaction=True, serialized_rollback=True)
 def test_it_waits_for_a_batch_that_is_settled() -> None:
     dataflow = DataflowFactory.create()
     profile = ProfileFactory.create()

@@ -103,7 +103,7 @@ def test_every_tab_needs_the_right_to_view_destinations(url: str) -> None:
 @pytest.mark.parametrize("url", [OVERVIEW, CATALOG, f"{CATALOG}?type=kinesis", BROWSE])
 def test_who_may_only_look_is_offered_nothing_else(url: str) -> None:
     destination = DataflowFactory.create(state="draft", finished_at=None).destination
-    run = ran(DataflowFactory.create())
+    run = ran(DataflowFactory.create(), failed=3)
     shown = text_of(person(VIEW), url)
     for forbidden in (
         reverse("destinations:connect", args=["kinesis"]),

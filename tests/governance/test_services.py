@@ -67,13 +67,11 @@ def test_core_ones_do_not_change(analytics: MarketingAction) -> None:
 def test_a_name_that_can_not_be_is_refused(name: str, why: str) -> None:
     own = create_marketing_action(name="été")
     other = create_marketing_action(name="Other")
-    for attempt in (
-        lambda: create_marketing_action(name=name),
-        lambda: edit_marketing_action(other, name=name, description=""),
-    ):
-        with pytest.raises(ValidationError, match=why) as refused:
-            attempt()
-        assert list(refused.value.message_dict) == ["name"]
+    with pytest.raises(ValidationError, match=why) as refused:
+        create_marketing_action(name=name)
+    assert list(refused.value.message_dict) == ["name"]
+    with pytest.raises(ValidationError, match=why):
+        edit_marketing_action(other, name=name, description="")
     other.refresh_from_db()
     assert other.name == "Other"
     assert set(MarketingAction.objects.filter(core=False)) == {own, other}

@@ -111,6 +111,15 @@ def test_json_is_indented_and_keeps_korean() -> None:
     assert ui.json_pretty("no json") == "no json"
 
 
+def test_json_that_python_can_not_hold_stays_as_it_is() -> None:
+    deep = "[" * 10_000 + "]" * 10_000
+    assert ui.json_pretty(deep) == deep
+    assert ui.json_pretty("9" * 10_000) == "9" * 10_000
+    half = ui.json_pretty('{"a": "\\ud800"}')
+    assert half == '{\n  "a": "\\ud800"\n}'
+    half.encode()  # a page can be made of it
+
+
 def test_values_are_escaped_everywhere() -> None:
     bad = '<script>alert("x")</script>'
     tags = [

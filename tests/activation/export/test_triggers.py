@@ -116,6 +116,23 @@ def test_a_member_is_exported_when(
     assert reasons() == [reason]
 
 
+@pytest.mark.usefixtures("told")
+def test_a_mapped_attribute_that_holds_more_than_the_schema_says_is_written_with_its_parts(
+    dataflow: Dataflow, segment: Segment
+) -> None:
+    profile = customer(segment, "realized")
+    for given in ("Min-jun", "Seo-yeon"):
+        ingest(
+            [
+                Fragment(
+                    profile_id=profile.pk, attributes={"person": {"name": {"firstName": {"given": given}}}}
+                )
+            ]
+        )
+        assert reasons() == ["attribute"]
+        PendingExport.objects.all().delete()
+
+
 @pytest.mark.parametrize("before", [None, "exited"])
 @pytest.mark.parametrize("after", ["realized", "existing"])
 @pytest.mark.usefixtures("told")

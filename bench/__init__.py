@@ -1,0 +1,1 @@
+"""Measurements: ``make bench``. README.md has the figures and what they mean."""
