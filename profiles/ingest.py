@@ -1,6 +1,6 @@
 """The one way into the profile store: whatever is written about a customer is written here, and announced here.
 
-The import command, the pages, the admin and (later) the inlets all make :class:`Fragment` objects and call
+The import command, the pages, the admin and the inlets all make :class:`Fragment` objects and call
 :func:`ingest` with a batch of them. Everything of a batch happens in one transaction, with a number of queries that
 does not depend on its size; what listens to :data:`profiles.signals.profiles_changed` is part of that transaction.
 

@@ -128,6 +128,7 @@ def test_standard_input_is_read(pack: Any, tmp_path: Path, monkeypatch: pytest.M
 BAD = {
     b"{": "not JSON",
     b'{"a": NaN}': "NaN",
+    b'{"a": {"b": 1, "b": 1}}': "stands twice",
     b'"\xff"': "not UTF-8",
     b"[1]": "not a JSON object",
     b"[" * 100_000: "nested too deep",
