@@ -13,6 +13,8 @@ from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 from uuid_utils.compat import uuid7
 
+from profiles.fields import LongJSONField
+
 IDENTITY_MAX_LENGTH = 1024  # AEP's limit for an identity value
 
 
@@ -23,10 +25,10 @@ class Profile(models.Model):
     """
 
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
-    attributes = models.JSONField(_("attributes"), default=dict)
+    attributes = LongJSONField(_("attributes"), default=dict)
     # Path → when it was last written, in milliseconds since 1970; also of paths that were removed. It decides what
     # stays of two profiles that are merged.
-    written = models.JSONField(_("written"), default=dict, editable=False)
+    written = LongJSONField(_("written"), default=dict, editable=False)
     created_at = models.DateTimeField(_("created"), default=timezone.now, db_index=True)
     updated_at = models.DateTimeField(_("updated"), default=timezone.now, db_index=True)
 
