@@ -44,4 +44,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         # stays in one process (its servers are its own), in two parts, so that this holds there, too.
         django_db = item.get_closest_marker("django_db")
         commits = "transactional_db" in fixtures or (django_db and django_db.kwargs.get("transaction"))
+        if commits and isinstance(item, pytest.Function):
+            # All of them put back what the migrations insert, or none could follow another.
+            item.fixturenames.insert(0, "django_db_serialized_rollback")
         item.add_marker(pytest.mark.xdist_group(f"{item.path}{' commits' if commits else ''}"))
