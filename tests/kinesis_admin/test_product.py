@@ -22,7 +22,7 @@ COUNT = "from profiles.models import Profile; print(Profile.objects.count())"
 def descendants(pid: int) -> dict[int, str]:
     """All processes below one, by their id."""
     children: dict[int, list[tuple[int, str]]] = {}
-    for line in subprocess.check_output(["ps", "-eo", "pid=,ppid=,args="], text=True).splitlines():
+    for line in subprocess.check_output(["ps", "-ww", "-eo", "pid=,ppid=,args="], text=True).splitlines():
         number, parent, command = line.split(None, 2)
         children.setdefault(int(parent), []).append((int(number), command))
     found: dict[int, str] = {}
