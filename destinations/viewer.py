@@ -31,7 +31,8 @@ class ShownRecord:
     @property
     def key(self) -> str:
         """Names the record among all of the stream."""
-        return f"{self.record.shard}-{self.record.sequence_number}"
+        key = f"{self.record.shard}-{self.record.sequence_number}"
+        return key if self.record.sub_sequence is None else f"{key}-{self.record.sub_sequence}"
 
     @property
     def size(self) -> int:

@@ -3,16 +3,17 @@
 ``local_kinesis``
     a server in a thread, on a free port, with the stream ``profile-exports`` (2 shards). It is a
     :class:`RunningKinesis`: ``.connection()`` for connectors, ``.client()`` of boto3, ``.create_stream()``,
-    ``.records(stream)`` as stored and ``.exported(stream)`` parsed, ``.fail_next()`` and ``.fail_records()``
-    for faults, ``.asked`` for what was asked. Tests that do not test throttling can turn it off:
+    ``.records(stream)`` as stored and ``.exported(stream)`` parsed, ``.fail_next()``, ``.fail_records()`` and
+    ``.faults.add()`` for faults, ``.asked`` for what was asked. Tests that do not test throttling can turn it off:
     ``local_kinesis.kinesis.enforce_throughput = False``.
 ``kinesis_process``
     the same server as ``manage.py local_kinesis`` runs it, as a process: for workers and browsers, and to be
-    killed.
+    killed. ``.fault()`` and ``.clear_faults()`` for faults, ``.accepted()`` for what it has.
 """
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import re
@@ -30,8 +31,8 @@ import pytest
 from botocore.config import Config
 
 from destinations.connectors.base import Connection
-from destinations.connectors.kinesis.local import LocalKinesis, LocalKinesisServer
-from destinations.connectors.kinesis.local.errors import ApiError
+from destinations.connectors.kinesis.local import LocalKinesis, LocalKinesisServer, control
+from destinations.connectors.kinesis.local.faults import Fault, Kind
 from destinations.connectors.kinesis.local.signature import Keys
 from destinations.connectors.kinesis.local.streams import Stored, Stream
 
@@ -65,20 +66,6 @@ def client_of(url: str, keys: Keys, *, region: str = "us-east-1", **credentials:
     )
 
 
-@dataclass
-class _Fault:
-    operation: str
-    error: ApiError
-    times: int
-
-
-@dataclass
-class _RecordFault:
-    wanted: Callable[[str], bool]
-    code: str
-    times: int
-
-
 class RunningKinesis(LocalKinesisServer):
     """The local Kinesis with faults to order."""
 
@@ -87,8 +74,6 @@ class RunningKinesis(LocalKinesisServer):
         self.asked: list[tuple[str, dict[str, Any]]] = []
         self._stopped = False
         self._open: set[socket.socket] = set()
-        self._faults: list[_Fault] = []
-        self._record_faults: list[_RecordFault] = []
 
     def connection(self, *, region: str = "us-east-1", **credentials: str) -> Connection:
         return connection_to(self.url, self.keys, region=region, **credentials)
@@ -116,7 +101,7 @@ class RunningKinesis(LocalKinesisServer):
         status: int = 400,
     ) -> None:
         """Answer the next ``times`` calls of an operation with an error, and do nothing."""
-        self._faults.append(_Fault(operation, ApiError(code, message, status), times))
+        self.faults.add(Fault(Kind.ERROR, operation, times=times, code=code, message=message, status=status))
 
     def fail_records(
         self, wanted: Callable[[str], bool], code: str = "InternalFailure", *, times: int = 1
@@ -124,7 +109,9 @@ class RunningKinesis(LocalKinesisServer):
         """In the next ``times`` PutRecords that have such records: fail those whose partition key is
         ``wanted``.
         """
-        self._record_faults.append(_RecordFault(wanted, code, times))
+        self.faults.add(
+            Fault(Kind.RECORDS, wanted=wanted, times=times, code=code, message="failed by the test")
+        )
 
     def stop(self) -> None:
         """End; what is connected is cut off, too. Once is enough, more does no harm."""
@@ -145,25 +132,7 @@ class RunningKinesis(LocalKinesisServer):
 
     def answer(self, operation: str, params: dict[str, Any]) -> dict[str, Any]:
         self.asked.append((operation, params))
-        for fault in self._faults:
-            if fault.operation == operation and fault.times:
-                fault.times -= 1
-                raise fault.error
-        for parts in self._record_faults:
-            if operation == "PutRecords" and parts.times:
-                failing = [parts.wanted(record["PartitionKey"]) for record in params["Records"]]
-                if any(failing):
-                    parts.times -= 1
-                    return self._put_some(params, failing, parts.code)
         return super().answer(operation, params)
-
-    def _put_some(self, params: dict[str, Any], failing: list[bool], code: str) -> dict[str, Any]:
-        good = [record for record, fails in zip(params["Records"], failing, strict=True) if not fails]
-        taken = super().answer("PutRecords", {**params, "Records": good})["Records"] if good else []
-        taken.reverse()
-        failed = {"ErrorCode": code, "ErrorMessage": "failed by the test"}
-        rows = [failed if fails else taken.pop() for fails in failing]
-        return {"FailedRecordCount": sum("ErrorCode" in row for row in rows), "Records": rows}
 
 
 @pytest.fixture
@@ -178,10 +147,11 @@ def local_kinesis() -> Iterator[RunningKinesis]:
 @dataclass
 class KinesisProcess:
     """``manage.py local_kinesis`` as a process. ``stop()`` ends it; ``start()`` again on the same port, with
-    empty streams.
+    empty streams. ``options`` are more arguments of the command, e.g. ``--max-memory=1024``.
     """
 
     streams: tuple[str, ...] = (f"{STREAM}:2",)
+    options: tuple[str, ...] = ()
     keys: Keys = KEYS
     port: int = 0
     url: str = ""
@@ -195,6 +165,7 @@ class KinesisProcess:
                 "local_kinesis",
                 f"--port={self.port}",
                 *(f"--stream={stream}" for stream in self.streams),
+                *self.options,
             ],
             stdout=subprocess.PIPE,
             text=True,
@@ -224,6 +195,27 @@ class KinesisProcess:
 
     def client(self) -> KinesisClient:
         return client_of(self.url, self.keys)
+
+    def fault(self, kind: Kind, **fields: Any) -> int:
+        """Add a fault: the fields of ``Fault``, with ``keys``, a regular expression, in place of ``wanted``.
+
+        Returns:
+            The seed of its random choices.
+        """
+        seed: int = control.ask(self.url, self.keys, "AddFault", kind=kind, **fields)["Seed"]
+        return seed
+
+    def clear_faults(self) -> None:
+        control.ask(self.url, self.keys, "ClearFaults")
+
+    def accepted(self, stream: str = STREAM) -> Iterator[tuple[str, bytes]]:
+        """Partition key and data of everything that it has, in the order of arrival."""
+        page: dict[str, Any] = {"Records": [{"SequenceNumber": "0"}], "More": True}
+        while page["More"]:
+            after = page["Records"][-1]["SequenceNumber"]
+            page = control.ask(self.url, self.keys, "Accepted", StreamName=stream, After=after)
+            for row in page["Records"]:
+                yield row["PartitionKey"], base64.b64decode(row["Data"])
 
 
 @pytest.fixture

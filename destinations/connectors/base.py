@@ -91,6 +91,9 @@ class Target:
     """A place in the account that can be written to: for Kinesis, a data stream.
 
     The optional ones are None where the account may not ask for them.
+
+    Args:
+        ignores_keys: it spreads records by itself, whatever their partition key: no order is promised.
     """
 
     name: str
@@ -101,6 +104,7 @@ class Target:
     max_record_bytes: int | None = None
     records_per_second: int | None = None
     bytes_per_second: int | None = None
+    ignores_keys: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,16 +117,33 @@ class Record:
 
 @dataclass(frozen=True, slots=True)
 class Delivered:
+    """This record was taken.
+
+    Args:
+        sub_sequence: its place among the records that were packed together, which share a sequence number; None for one
+            that was sent as it is.
+    """
+
     shard: str
     sequence_number: str
+    sub_sequence: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class TryAgain:
-    """This record was not taken this time (throttled shard, failure inside the other side)."""
+    """This record was not taken this time, or nobody knows whether it was.
+
+    Args:
+        throttled: the other side takes no more for now: what comes next must come slower.
+        shard: where it takes no more, if that is not everywhere.
+        maybe_taken: it may have been taken all the same: another go may deliver it twice.
+    """
 
     code: str
     message: str
+    throttled: bool = False
+    shard: str = ""
+    maybe_taken: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,10 +172,9 @@ class Sender(Protocol):
             A result for every record, in the same order.
 
         Raises:
-            ConnectorError: the destination as a whole can't be written to (refused credentials, stream gone).
-                When some of
-                the records had been taken by then, their results are returned instead and the others are
-                `TryAgain`.
+            ConnectorError: the destination as a whole can't be written to (refused credentials, stream gone), and
+                no record was taken. When some had been taken by then, their results are returned instead and
+                the others are `TryAgain`.
         """
         ...
 
@@ -163,13 +183,14 @@ class Sender(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class ReadRecord:
-    """A record read back for the stream viewer."""
+    """A record read back for the stream viewer. ``sub_sequence`` as in :class:`Delivered`."""
 
     shard: str
     sequence_number: str
     partition_key: str
     arrived_at: datetime
     data: bytes
+    sub_sequence: int | None = None
 
 
 class AccountForm(forms.Form):
@@ -224,6 +245,10 @@ class Connector(Protocol):
     account_form: type[AccountForm]
     destination_form: type[DestinationForm]
     permissions_name: Text  # what the policy to copy is called at the other side
+
+    def hint(self, code: str, message: str) -> Text:
+        """What a person can do about a :class:`ConnectorError` of which code and message were kept; may be empty."""
+        ...
 
     def masked(self, credentials: Mapping[str, str]) -> str:
         """What may be shown of credentials, e.g. ``AKIA…7Q4X``."""

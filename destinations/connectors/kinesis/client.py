@@ -17,11 +17,10 @@ import botocore.session
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 from botocore.parsers import ResponseParserError
-from django.utils.translation import gettext_lazy as _
 
-from ..base import Connection, ConnectorError
+from ..base import Connection
 from .endpoint import POOL_CLASSES, EndpointNotAllowed, allowed_endpoint
-from .errors import translate
+from .errors import KinesisError, translate
 from .regions import loader
 
 if TYPE_CHECKING:
@@ -45,14 +44,12 @@ def make_client(connection: Connection, *, validate: bool = True, connections: i
         connections: how many requests may be under way at once.
 
     Raises:
-        ConnectorError: a credential is missing, the region is not one, or the endpoint URL is not allowed
+        KinesisError: a credential is missing, the region is not one, or the endpoint URL is not allowed
             (any more).
     """
     key, secret = connection.credentials.get("access_key_id"), connection.credentials.get("secret_access_key")
     if not key or not secret:
-        raise ConnectorError(
-            "NoCredentials", "No credentials.", _("Enter the access key ID and the secret access key again.")
-        )
+        raise KinesisError("NoCredentials", "No credentials.")
     endpoint: str | None = connection.settings.get("endpoint_url") or None
     config = Config(
         retries={"mode": "standard", "total_max_attempts": 1},
@@ -98,7 +95,7 @@ def call(connection: Connection, method: Callable[..., Any], member: str, /, **p
         member: what the answer must have. Of a web page with status 200, botocore makes an empty answer.
 
     Raises:
-        ConnectorError: for everything that botocore raises. The original error is not chained: it may quote
+        KinesisError: for everything that botocore raises. The original error is not chained: it may quote
             headers.
     """
     try:

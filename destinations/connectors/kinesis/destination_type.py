@@ -7,7 +7,6 @@ import time
 import uuid
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from django.utils.translation import gettext, ngettext
@@ -21,15 +20,18 @@ from ..base import (
     ConnectorError,
     DestinationForm,
     ReadRecord,
+    Sender,
     Spec,
     Target,
     Text,
 )
-from . import forms
+from . import failures, forms
+from .aggregating import AggregatingSender
 from .client import CONNECT_TIMEOUT, READ_TIMEOUT, call, make_client
 from .reader import read_newest
 from .regions import partition_of
 from .sender import KinesisSender
+from .stream import describe
 
 if TYPE_CHECKING:
     from mypy_boto3_kinesis import KinesisClient
@@ -67,6 +69,9 @@ class KinesisConnector:
     account_form: type[AccountForm] = forms.KinesisAccountForm
     destination_form: type[DestinationForm] = forms.KinesisDestinationForm
     permissions_name: Text = _("IAM policy")
+
+    def hint(self, code: str, message: str) -> Text:
+        return failures.hint(code, message)
 
     def masked(self, credentials: Mapping[str, str]) -> str:
         return forms.masked(credentials.get("access_key_id", ""))
@@ -144,33 +149,34 @@ class KinesisConnector:
         targets = _list(connection, client, started)
         described: dict[str, Target] = {}
 
-        def describe(target: Target) -> bool:
+        def ask(target: Target) -> bool:
             if time.monotonic() - started > LAST_CONNECT:
                 return False
             try:
-                described[target.name] = _describe(connection, client, target.name)
+                described[target.name] = describe(connection, client, target.name)
             except ConnectorError:
                 return False
             return True
 
         # The first tells whether the account may ask at all.
-        if targets and describe(targets[0]):
+        if targets and ask(targets[0]):
             with ThreadPoolExecutor(max_workers=8, thread_name_prefix="kinesis-describe") as pool:
-                list(pool.map(describe, targets[1:DESCRIBED]))
+                list(pool.map(ask, targets[1:DESCRIBED]))
         return [described.get(target.name, target) for target in targets]
 
     def describe_target(self, connection: Connection, settings: Mapping[str, Any]) -> Target:
         """The stream, and of AWS itself whether the account may write to it.
 
         Raises:
-            ConnectorError: it does not exist, is being deleted, or may not be written to.
+            ConnectorError: it does not exist, is being deleted, or may not be written to; or records are to be
+                aggregated, and the account may not ask for the shards.
         """
         stream = self.target_name(settings)
         started = time.monotonic()
         client = make_client(connection)
         target = Target(stream)
         try:
-            target = _describe(connection, client, stream)
+            target = describe(connection, client, stream)
         except ConnectorError as error:
             if error.code not in _DENIED:
                 raise
@@ -184,13 +190,16 @@ class KinesisConnector:
             refused = _dry_run(connection, client, stream, started)
             if refused:
                 raise refused
+        if settings.get("aggregate") and time.monotonic() - started <= LAST_START:
+            call(connection, client.list_shards, "Shards", StreamName=stream, MaxResults=1)
         return target
 
     def target_name(self, settings: Mapping[str, Any]) -> str:
         return str(settings.get("stream", ""))
 
-    def open_sender(self, connection: Connection, settings: Mapping[str, Any]) -> KinesisSender:
-        return KinesisSender(connection, self.target_name(settings))
+    def open_sender(self, connection: Connection, settings: Mapping[str, Any]) -> Sender:
+        sender = KinesisSender(connection, self.target_name(settings))
+        return AggregatingSender(sender) if settings.get("aggregate") else sender
 
     def read_newest(
         self, connection: Connection, settings: Mapping[str, Any], limit: int
@@ -240,24 +249,6 @@ def _list(connection: Connection, client: KinesisClient, started: float) -> list
         if not names:
             break
     return targets
-
-
-def _describe(connection: Connection, client: KinesisClient, stream: str) -> Target:
-    answer = call(connection, client.describe_stream_summary, "StreamDescriptionSummary", StreamName=stream)
-    about = answer["StreamDescriptionSummary"]
-    mode = about.get("StreamModeDetails", {}).get("StreamMode", "")
-    shards = about.get("OpenShardCount")
-    target = Target(
-        stream,
-        status=about.get("StreamStatus", ""),
-        mode=mode,
-        shards=shards,
-        retention_hours=about.get("RetentionPeriodHours"),
-        max_record_bytes=about["MaxRecordSizeInKiB"] * 1024 if about.get("MaxRecordSizeInKiB") else None,
-    )
-    if shards and mode != "ON_DEMAND":
-        target = replace(target, records_per_second=shards * 1000, bytes_per_second=shards * 1024 * 1024)
-    return target
 
 
 def _check_writing(

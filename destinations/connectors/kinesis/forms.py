@@ -180,6 +180,16 @@ class KinesisDestinationForm(DestinationForm):
         widget=forms.TextInput(attrs={"autocomplete": "off", "spellcheck": "false", "autocapitalize": "off"}),
     )
 
+    aggregate = forms.BooleanField(
+        label=_("Aggregate records (KPL)"),
+        required=False,
+        help_text=_(
+            "Packs the records of a shard together, as the Kinesis Producer Library does. Consumers have to take "
+            "them apart: the KCL and Firehose do, Lambda with AWS's library. Packed records share a sequence "
+            "number, each with its place in it. Needs kinesis:ListShards."
+        ),
+    )
+
     def clean_stream(self) -> str:
         stream: str = self.cleaned_data["stream"]
         if not STREAM_NAME.fullmatch(stream):
@@ -205,4 +215,5 @@ class KinesisDestinationForm(DestinationForm):
         return stream
 
     def target_settings(self) -> dict[str, Any]:
-        return {"stream": self.cleaned_data["stream"]}
+        settings = {"stream": self.cleaned_data["stream"]}
+        return settings | {"aggregate": True} if self.cleaned_data["aggregate"] else settings

@@ -12,17 +12,21 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from functools import partial
 from heapq import nlargest
+from itertools import chain
 from typing import Any
 
 from django.utils.translation import gettext
 
 from ..base import Connection, ConnectorError, ReadRecord
+from .aggregation import decode
 from .client import call, make_client
-from .errors import TRANSIENT
+from .errors import KinesisError
+from .failures import Answer
 
 TIME_LIMIT = 4.5  # seconds, after which no further request is made; with the last answer's limit: within 10 s
 FIRST_STRETCH = timedelta(seconds=5)  # at full speed 5 MB a shard: one answer
@@ -35,7 +39,7 @@ THREADS = 4  # an answer may hold 10 MB
 def read_newest(
     connection: Connection, stream: str, limit: int, *, sleep: Callable[[float], None] = time.sleep
 ) -> list[ReadRecord]:
-    """The newest records over all shards, newest first.
+    """The newest records over all shards, newest first, aggregated ones taken apart.
 
     Args:
         connection: the account.
@@ -61,11 +65,23 @@ def read_newest(
     reading.client.close()
     if reading.failed and not reading.found:
         raise reading.failed
-    return nlargest(limit, reading.found.values(), key=_age)
+    newest = nlargest(limit, reading.found.values(), key=_age)
+    return nlargest(limit, chain.from_iterable(map(_unpacked, newest)), key=_age)
 
 
-def _age(record: ReadRecord) -> tuple[datetime, int]:
-    return record.arrived_at, int(record.sequence_number)
+def _age(record: ReadRecord) -> tuple[datetime, int, int]:
+    return record.arrived_at, int(record.sequence_number), record.sub_sequence or 0
+
+
+def _unpacked(record: ReadRecord) -> list[ReadRecord]:
+    """The records in an aggregated one, whoever packed it; any other as it is."""
+    packed = decode(record.data)
+    if packed is None:
+        return [record]
+    return [
+        replace(record, partition_key=each.partition_key, data=each.data, sub_sequence=number)
+        for number, each in enumerate(packed)
+    ]
 
 
 class _Reading:
@@ -147,8 +163,8 @@ class _Reading:
         while not self.time_is_up():
             try:
                 return call(self.connection, method, member, **params)
-            except ConnectorError as error:
-                if error.code not in TRANSIENT:
+            except KinesisError as error:
+                if error.answer not in (Answer.THROTTLED, Answer.AGAIN):
                     raise
                 failed = error
             self.sleep(PAUSE)

@@ -7,26 +7,24 @@ https://docs.aws.amazon.com/streams/latest/dev/service-sizes-and-limits.html
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, ClassVar
+import re
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from itertools import chain
+from typing import ClassVar, cast
 
-from django.utils.translation import gettext_lazy as _
-
-from ..base import Connection, ConnectorError, Delivered, Record, Refused, Result, TryAgain
-from .client import call, make_client
-from .errors import TRANSIENT
-
-if TYPE_CHECKING:
-    from mypy_boto3_kinesis.type_defs import PutRecordsRequestEntryTypeDef
+from ..base import Connection, Delivered, Record, Refused, Result, TryAgain
+from .client import make_client
+from .errors import KinesisError
+from .failures import Answer, failure
+from .put_records import PutRecords
+from .shards import ShardMap
+from .stream import MAX_RECORD, UNKNOWN, USUAL_RECORD, USUAL_REQUEST, Limits, Summary, describe
 
 MAX_RECORDS = 500  # of one request
-MAX_REQUEST = 10 * 1024 * 1024  # bytes of data and partition keys of one request
-MAX_RECORD = 10 * 1024 * 1024  # bytes of data and partition key, whatever the stream's own limit
-USUAL_RECORD = 1024 * 1024  # bytes: the limit of a stream that nobody changed
 MAX_PARTITION_KEY = 256  # characters
 
-# The request as a whole is not valid: perhaps for one record in it.
-_INVALID = frozenset({"ValidationException", "InvalidArgumentException", "SerializationException", "HTTP413"})
 # So many records refused one by one, and none taken: then it is not the records.
 _NOT_THE_RECORDS = 8
 
@@ -39,108 +37,170 @@ class KinesisSender:
     def __init__(self, connection: Connection, stream: str) -> None:
         """
         Raises:
-            ConnectorError: no client can be made of the connection (endpoint URL not allowed any more).
+            KinesisError: no client can be made of the connection (endpoint URL not allowed any more).
         """
         self._connection = connection
         self._stream = stream
         self._client = make_client(connection, validate=False, connections=1)
+        self._put_records = PutRecords(connection, self._client, stream)
+        self._summary = Summary(connection, self._client, stream)
 
     def send(self, records: Sequence[Record]) -> list[Result]:
-        """See :meth:`destinations.connectors.base.Sender.send`.
-
-        A record over the usual 1 MiB goes in a request of its own: a stream may take up to 10 MiB, and when
-        it does not, the refusal is about this record alone.
-        """
+        """See :meth:`destinations.connectors.base.Sender.send`."""
         results: list[Result | None] = [None] * len(records)
-        requests: list[list[int]] = []  # the records of each request, by their place in ``records``
-        room = 0
+        sizes: dict[int, int] = {}  # bytes of each record that can be sent, by its place in ``records``
         for place, record in enumerate(records):
-            try:
-                size = len(record.data) + len(record.partition_key.encode())
-            except UnicodeEncodeError:
-                size = -1
-            if size < 0 or not 1 <= len(record.partition_key) <= MAX_PARTITION_KEY:
+            size = size_of(record)
+            if size is None:
                 results[place] = Refused(
                     "InvalidPartitionKey",
                     f"A partition key has 1 to {MAX_PARTITION_KEY} Unicode characters; this one has "
                     f"{len(record.partition_key)}.",
                 )
-            elif size > MAX_RECORD:
-                results[place] = _too_large(size, f"Kinesis takes at most {MAX_RECORD:,} bytes.")
-            elif size > USUAL_RECORD:
-                requests.insert(0, [place])
-            elif not requests or size > room or len(requests[-1]) == MAX_RECORDS:
-                requests.append([place])
-                room = MAX_REQUEST - size
             else:
-                requests[-1].append(place)
-                room -= size
-        self._send_all(records, requests, results)
-        return [result or TryAgain("NotSent", "Not sent: an earlier request failed.") for result in results]
+                sizes[place] = size
+        limits = self._limits(sizes.values())
+        for place in [place for place, size in sizes.items() if size > (limits.record or MAX_RECORD)]:
+            results[place] = _too_large(
+                sizes.pop(place), f"The stream takes at most {limits.record or MAX_RECORD:,} bytes."
+            )
+        self._send_all(records, _requests(sizes, limits), results)
+        return cast("list[Result]", results)
+
+    def _limits(self, sizes: Collection[int]) -> Limits:
+        """The stream's own, asked for where these records need more than every stream takes."""
+        if max(sizes, default=0) <= USUAL_RECORD and sum(sizes) <= USUAL_REQUEST:
+            return UNKNOWN
+        return self._summary.limits()
 
     def _send_all(
         self, records: Sequence[Record], requests: list[list[int]], results: list[Result | None]
     ) -> None:
-        delivered, refused = False, 0
+        """Send request after request, until one fails as a whole: what is left would take its time in vain.
+
+        Raises:
+            KinesisError: the destination as a whole can't be written to, and no record was taken.
+        """
+        refused = 0
         while requests:
             places = requests.pop(0)
             try:
                 answers = self._put([records[place] for place in places])
-            except ConnectorError as error:
-                if error.code in TRANSIENT:
-                    answers = [TryAgain(error.code, error.message)] * len(places)
-                elif error.code in _INVALID and "'stream" not in error.message:
-                    if len(places) > 1:
-                        middle = len(places) // 2
-                        requests[:0] = [places[:middle], places[middle:]]
+            except KinesisError as error:
+                if error.answer is Answer.BISECT and len(places) > 1:
+                    middle = len(places) // 2
+                    requests[:0] = [places[:middle], places[middle:]]
+                    continue
+                if error.answer is Answer.BISECT:
+                    refused += not _is_large(records[places[0]])
+                    if refused < _NOT_THE_RECORDS or _reached(results):
+                        results[places[0]] = _refusal(records[places[0]], error)
                         continue
-                    refused += 1
-                    if refused == _NOT_THE_RECORDS and not delivered:
-                        raise
-                    answers = [_refusal(records[places[0]], error)]
-                elif delivered:
-                    for place in [*places, *(place for request in requests for place in request)]:
-                        results[place] = TryAgain(error.code, error.message)
-                    return
-                else:
-                    raise
+                if error.answer not in (Answer.THROTTLED, Answer.AGAIN) and not _reached(results):
+                    raise self._explained(error) from None
+                for place in places:
+                    results[place] = again(error.code, error.message, error.answer)
+                for place in chain.from_iterable(requests):
+                    results[place] = replace(
+                        again(error.code, error.message, error.answer), maybe_taken=False
+                    )
+                return
             for place, answer in zip(places, answers, strict=True):
                 results[place] = answer
-                delivered = delivered or isinstance(answer, Delivered)
 
     def _put(self, records: list[Record]) -> list[Result]:
-        entries: list[PutRecordsRequestEntryTypeDef] = [
-            {"Data": record.data, "PartitionKey": record.partition_key} for record in records
-        ]
-        answer = call(
-            self._connection, self._client.put_records, "Records", StreamName=self._stream, Records=entries
-        )
-        rows: list[dict[str, Any]] = answer.get("Records") or []
-        if len(rows) != len(records):
-            raise ConnectorError(
-                "InvalidResponse",
-                f"{len(rows)} results for {len(records)} records.",
-                _("The answer is not one of Kinesis. Check the endpoint URL, and any proxy on the way."),
-            )
-        # Whatever fails a single record is of passing nature: ProvisionedThroughputExceededException or
-        # InternalFailure.
         return [
             Delivered(row["ShardId"], row["SequenceNumber"])
             if "SequenceNumber" in row and "ShardId" in row
-            else TryAgain(row.get("ErrorCode") or "InternalFailure", row.get("ErrorMessage") or "")
-            for row in rows
+            else _failed(row)
+            for row in self._put_records(records)
         ]
+
+    def _explained(self, error: KinesisError) -> KinesisError:
+        """Kinesis does not find a stream that is being made or deleted: say which it is, if it may be asked."""
+        if error.code == "ResourceNotFoundException":
+            with suppress(KinesisError):
+                status = describe(self._connection, self._client, self._stream).status
+                if status in ("CREATING", "DELETING"):
+                    return KinesisError(error.code, f"{error.message} ({status})")
+        return error
+
+    def shards(self) -> ShardMap:
+        """The stream's shards as they are now.
+
+        Raises:
+            KinesisError: the stream is not there, or the account may not ask.
+        """
+        try:
+            return ShardMap(self._connection, self._client, self._stream)
+        except KinesisError as error:
+            raise self._explained(error) from None
+
+    def ignores_keys(self) -> bool:
+        """Whether the stream says that it spreads records by itself."""
+        target = self._summary.target()
+        return target is not None and target.ignores_keys
 
     def close(self) -> None:
         self._client.close()
+
+
+def size_of(record: Record) -> int | None:
+    """Bytes of data and partition key, as Kinesis counts; None where the partition key can't be one."""
+    if not 1 <= len(record.partition_key) <= MAX_PARTITION_KEY:
+        return None
+    try:
+        return len(record.data) + len(record.partition_key.encode())
+    except UnicodeEncodeError:
+        return None
+
+
+def _reached(results: Iterable[Result | None]) -> bool:
+    """Whether a request got as far as the stream."""
+    return any(isinstance(result, (Delivered, TryAgain)) for result in results)
+
+
+def _failed(row: Mapping[str, str]) -> TryAgain:
+    """The answer for a record that failed in a request that did not. What fails so is of passing nature."""
+    code, message = row.get("ErrorCode") or "InternalFailure", row.get("ErrorMessage") or ""
+    return again(code, message, failure(code, message, status=500).answer)
+
+
+def again(code: str, message: str, answer: Answer) -> TryAgain:
+    """The answer for a record that was sent, and failed for now or with the destination as a whole."""
+    throttled = answer is Answer.THROTTLED
+    shard = re.search(r"shardId-\d+", message) if throttled else None
+    return TryAgain(code, message, throttled, shard[0] if shard else "", answer is Answer.AGAIN)
+
+
+def _is_large(record: Record) -> bool:
+    return (size_of(record) or 0) > USUAL_RECORD
+
+
+def _requests(sizes: Mapping[int, int], limits: Limits) -> list[list[int]]:
+    """Which records go together, by their place. One that only Kinesis can judge goes alone, after the others:
+    its refusal is then about nothing else.
+    """
+    together: list[list[int]] = []
+    alone: list[list[int]] = []
+    room = 0
+    for place, size in sizes.items():
+        if size > (limits.record or USUAL_RECORD):
+            alone.append([place])
+        elif not together or size > room or len(together[-1]) == MAX_RECORDS:
+            together.append([place])
+            room = limits.request - size
+        else:
+            together[-1].append(place)
+            room -= size
+    return together + alone
 
 
 def _too_large(size: int, reason: str) -> Refused:
     return Refused("RecordTooLarge", f"{size:,} bytes with its partition key. {reason}")
 
 
-def _refusal(record: Record, error: ConnectorError) -> Refused:
-    size = len(record.data) + len(record.partition_key.encode())
-    if size > USUAL_RECORD or error.code == "HTTP413":
-        return _too_large(size, error.message)
+def _refusal(record: Record, error: KinesisError) -> Refused:
+    if _is_large(record) or error.code == "HTTP413":
+        return _too_large(size_of(record) or 0, error.message)
     return Refused(error.code, error.message)

@@ -42,6 +42,7 @@ class Command(BaseCommand):
         parser.add_argument(
             "--max-memory", type=int, default=256, metavar="MIB", help="for records; the oldest go (256 MiB)"
         )
+        parser.add_argument("--seed", type=int, help="of faults at random that are ordered (a new one)")
 
     def handle(self, *args: Any, **options: Any) -> None:
         kinesis = LocalKinesis(region=options["region"], max_memory=options["max_memory"] * MIB)
@@ -64,7 +65,9 @@ class Command(BaseCommand):
             )
         keys = Keys(key, secret) if key and secret else new_keys()
         try:
-            server = LocalKinesisServer(kinesis, host=options["host"], port=options["port"], keys=keys)
+            server = LocalKinesisServer(
+                kinesis, host=options["host"], port=options["port"], keys=keys, seed=options["seed"]
+            )
         except NotLoopback as error:
             raise CommandError(str(error)) from None
         except (OSError, OverflowError) as error:

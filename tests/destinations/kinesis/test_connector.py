@@ -236,6 +236,18 @@ def test_streams_are_listed_with_what_the_account_may_know(local_kinesis: Runnin
     ]
 
 
+@pytest.mark.parametrize("distribution", ["", "USER_PARTITION_KEY", "AUTO"])
+def test_a_stream_that_spreads_records_by_itself_is_told(
+    distribution: str, local_kinesis: RunningKinesis
+) -> None:
+    local_kinesis.create_stream("free", 4, mode="ON_DEMAND", distribution=distribution)
+
+    target = kinesis.describe_target(local_kinesis.connection(), {"stream": "free"})
+
+    assert target.ignores_keys == (distribution == "AUTO")
+    assert not kinesis.describe_target(local_kinesis.connection(), {"stream": STREAM}).ignores_keys
+
+
 def test_streams_that_may_not_be_described_are_asked_for_once(local_kinesis: RunningKinesis) -> None:
     for i in range(5):
         local_kinesis.create_stream(f"s{i}")

@@ -5,6 +5,7 @@ import hashlib
 import io
 import json
 import socket
+from collections import Counter
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from http.client import HTTPConnection
@@ -156,6 +157,37 @@ def test_descriptions_have_what_motos_have(local_kinesis: RunningKinesis, moto_c
     ]
     for listed in lists:
         assert shape(listed(ours)) == shape(listed(moto_client))
+
+
+def test_a_shard_is_split_as_moto_splits_it(unthrottled: RunningKinesis, moto_client: KinesisClient) -> None:
+    def after(client: KinesisClient) -> Any:
+        client.create_stream(StreamName="split", ShardCount=2)
+        whole = client.list_shards(StreamName="split")["Shards"][0]
+        middle = str(int(whole["HashKeyRange"]["EndingHashKey"]) // 3)
+        client.split_shard(StreamName="split", ShardToSplit=whole["ShardId"], NewStartingHashKey=middle)
+        shards = client.list_shards(StreamName="split")["Shards"]
+        return [(s["ShardId"], s["HashKeyRange"], s.get("ParentShardId"), shape(s)) for s in shards]
+
+    assert after(unthrottled.client()) == after(moto_client)
+
+
+def test_a_shard_that_was_split_is_read_to_its_end(unthrottled: RunningKinesis) -> None:
+    client = unthrottled.client()
+    unthrottled.create_stream("split", 1)
+    client.put_record(StreamName="split", Data=b"1", PartitionKey="key")
+    client.split_shard(
+        StreamName="split", ShardToSplit="shardId-000000000000", NewStartingHashKey=str(2**127)
+    )
+    iterator = client.get_shard_iterator(
+        StreamName="split", ShardId="shardId-000000000000", ShardIteratorType="TRIM_HORIZON"
+    )["ShardIterator"]
+    answer = client.get_records(ShardIterator=iterator)
+    assert [record["Data"] for record in answer["Records"]] == [b"1"]
+    assert "NextShardIterator" not in answer
+    with pytest.raises(ClientError, match="InvalidArgumentException"):
+        client.split_shard(
+            StreamName="split", ShardToSplit="shardId-000000000000", NewStartingHashKey=str(2**126)
+        )
 
 
 def test_a_record_lands_in_the_shard_where_moto_puts_it(
@@ -412,6 +444,14 @@ def test_only_the_full_shard_fails(kinesis: LocalKinesis) -> None:
 def test_an_on_demand_stream_is_not_throttled(kinesis: LocalKinesis) -> None:
     kinesis.create_stream("free", 1, mode="ON_DEMAND")
     assert all("SequenceNumber" in row for _ in range(5) for row in put(kinesis, entries(500), "free"))
+
+
+def test_a_stream_may_spread_records_whatever_their_key(kinesis: LocalKinesis) -> None:
+    kinesis.create_stream("free", 4, mode="ON_DEMAND", distribution="AUTO")
+    same = [{"Data": data(b"x"), "PartitionKey": "key"}] * 8
+    assert Counter(row["ShardId"][-1] for row in put(kinesis, same, "free")) == dict.fromkeys("0123", 2)
+    with pytest.raises(ApiError, match="InvalidArgumentException"):
+        kinesis.create_stream("fixed", 4, distribution="AUTO")
 
 
 def test_a_throttled_single_record_is_an_error(kinesis: LocalKinesis) -> None:

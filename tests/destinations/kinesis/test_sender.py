@@ -4,13 +4,14 @@ import socket
 import threading
 import time
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from botocore.exceptions import ReadTimeoutError
 
 from destinations.connectors import get
 from destinations.connectors.base import ConnectorError, Delivered, Record, Refused, Result, TryAgain
+from destinations.connectors.kinesis import stream
 from destinations.connectors.kinesis.local.errors import ApiError
 from destinations.connectors.kinesis.sender import KinesisSender
 from tests.local_kinesis import KEYS, STREAM, RunningKinesis, connection_to
@@ -93,6 +94,7 @@ def test_only_what_a_shard_refused_is_to_be_tried_again(local_kinesis: RunningKi
     throttled = results[-1]
     assert isinstance(throttled, TryAgain)
     assert throttled.code == "ProvisionedThroughputExceededException"
+    assert (throttled.throttled, throttled.shard) == (True, "shardId-000000000000")
     assert throttled.message.startswith("Rate exceeded for shard shardId-000000000000 in stream one")
     assert len(local_kinesis.records("one")) == 1000
 
@@ -114,9 +116,11 @@ def test_a_record_over_the_streams_limit_alone_is_refused(
     large = results.pop(7)
     assert isinstance(large, Refused)
     assert large.code == "RecordTooLarge"
-    assert large.message.startswith("1,048,582 bytes with its partition key. 1 validation error detected")
+    assert large.message == (
+        "1,048,582 bytes with its partition key. The stream takes at most 1,048,576 bytes."
+    )
     assert kinds(results) == ["Delivered"] * 499
-    assert requests(unthrottled) == [1, 499]
+    assert requests(unthrottled) == [499]
 
 
 def test_a_large_record_goes_where_the_stream_takes_it(unthrottled: RunningKinesis) -> None:
@@ -126,6 +130,88 @@ def test_a_large_record_goes_where_the_stream_takes_it(unthrottled: RunningKines
     results = sender.send([*records(3), Record("large", b"x" * (9 * MIB))])
 
     assert kinds(results) == ["Delivered"] * 4
+    assert requests(unthrottled) == [4]
+
+
+def operations(server: RunningKinesis) -> list[str]:
+    return [operation for operation, _ in server.asked]
+
+
+def may_not_describe(server: RunningKinesis) -> None:
+    server.fail_next("AccessDeniedException", operation="DescribeStreamSummary", times=1000)
+
+
+def test_the_limits_are_asked_for_once_and_only_when_they_matter(
+    sender: KinesisSender, unthrottled: RunningKinesis
+) -> None:
+    sender.send(records(5, size=1_000_000))
+    assert operations(unthrottled) == ["PutRecords"]
+    for _ in range(3):
+        sender.send(records(6, size=1_000_000))
+    assert operations(unthrottled).count("DescribeStreamSummary") == 1
+
+
+def test_the_limits_are_asked_for_again_after_a_while(
+    sender: KinesisSender, unthrottled: RunningKinesis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    large = [Record("large", b"x" * (2 * MIB))]
+    assert kinds(sender.send(large)) == ["Refused"]
+    unthrottled.kinesis.streams[STREAM].max_record_kib = 4096
+    assert kinds(sender.send(large)) == ["Refused"]
+
+    later = time.monotonic() + stream.REFRESH
+    monkeypatch.setattr(stream, "time", SimpleNamespace(monotonic=lambda: later))
+    assert kinds(sender.send(large)) == ["Delivered"]
+
+
+def test_limits_that_were_lowered_meanwhile_refuse_the_large_record_alone(
+    unthrottled: RunningKinesis,
+) -> None:
+    changed = unthrottled.create_stream("large", 2, max_record_kib=4096)
+    sender = KinesisSender(unthrottled.connection(), "large")
+    batch = [*records(3), Record("large", b"x" * (3 * MIB))]
+    assert kinds(sender.send(batch)) == ["Delivered"] * 4
+
+    changed.max_record_kib = 1024
+
+    results = sender.send(batch)
+    assert kinds(results) == ["Delivered"] * 3 + ["Refused"]
+    assert isinstance(results[3], Refused)
+    assert results[3].code == "RecordTooLarge"
+
+
+def test_where_the_limits_may_not_be_asked_a_request_has_five_mebibytes(
+    sender: KinesisSender, unthrottled: RunningKinesis
+) -> None:
+    may_not_describe(unthrottled)
+    assert kinds(sender.send(records(12, size=1_000_000))) == ["Delivered"] * 12
+    assert requests(unthrottled) == [5, 5, 2]
+
+
+def test_where_the_limits_may_not_be_asked_a_large_record_goes_alone_and_kinesis_judges(
+    sender: KinesisSender, unthrottled: RunningKinesis
+) -> None:
+    may_not_describe(unthrottled)
+    unthrottled.create_stream("large", 2, max_record_kib=10_240)
+    batch = [Record("large", b"x" * (MIB + 1)), *records(3)]
+
+    taken = KinesisSender(unthrottled.connection(), "large").send(batch)
+    refused = sender.send(batch)
+
+    assert kinds(taken) == ["Delivered"] * 4
+    assert kinds(refused) == ["Refused", "Delivered", "Delivered", "Delivered"]
+    assert isinstance(refused[0], Refused)
+    assert refused[0].message.startswith(
+        "1,048,582 bytes with its partition key. 1 validation error detected"
+    )
+    assert requests(unthrottled) == [3, 1, 3, 1]
+
+
+def test_any_number_of_records_that_are_too_large_is_no_error_of_the_destination(
+    sender: KinesisSender, unthrottled: RunningKinesis
+) -> None:
+    may_not_describe(unthrottled)
+    assert kinds(sender.send([Record("large", b"x" * (MIB + 1))] * 20)) == ["Refused"] * 20
 
 
 def test_a_record_over_ten_mebibytes_is_not_even_sent(
@@ -133,7 +219,7 @@ def test_a_record_over_ten_mebibytes_is_not_even_sent(
 ) -> None:
     (result,) = sender.send([Record("k", b"x" * (10 * MIB))])
     assert isinstance(result, Refused)
-    assert (result.code, unthrottled.asked) == ("RecordTooLarge", [])
+    assert (result.code, requests(unthrottled)) == ("RecordTooLarge", [])
 
 
 @pytest.mark.parametrize(
@@ -223,7 +309,25 @@ def test_a_stream_that_is_gone_is_an_error_of_the_destination(unthrottled: Runni
         sender.send(records(3))
     assert caught.value.code == "ResourceNotFoundException"
     assert caught.value.message == "Stream gone under account 000000000000 not found."
-    assert caught.value.hint
+    assert "name" in str(caught.value.hint)
+
+
+@pytest.mark.parametrize("status, hint", [("CREATING", "is being created"), ("DELETING", "is being deleted")])
+def test_a_stream_that_is_not_active_is_said(
+    status: str, hint: str, sender: KinesisSender, unthrottled: RunningKinesis
+) -> None:
+    unthrottled.kinesis.streams[STREAM].status = status
+    with pytest.raises(ConnectorError) as caught:
+        sender.send(records(3))
+    assert caught.value.code == "ResourceNotFoundException"
+    assert hint in str(caught.value.hint)
+
+
+def test_a_stream_that_is_being_changed_is_written_to(
+    sender: KinesisSender, unthrottled: RunningKinesis
+) -> None:
+    unthrottled.kinesis.streams[STREAM].status = "UPDATING"
+    assert kinds(sender.send(records(3))) == ["Delivered"] * 3
 
 
 def test_a_refused_key_is_an_error_of_the_destination(unthrottled: RunningKinesis) -> None:
@@ -263,17 +367,6 @@ def test_an_endpoint_that_is_down_is_an_error_of_the_destination(
     with pytest.raises(ConnectorError) as caught:
         sender.send(records(1))
     assert caught.value.code == "EndpointConnectionError"
-
-
-def test_no_answer_in_time_is_an_error_of_the_destination(
-    sender: KinesisSender, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def hang(**params: Any) -> None:
-        raise ReadTimeoutError(endpoint_url="http://127.0.0.1")
-
-    monkeypatch.setattr(sender._client, "put_records", hang)
-    with pytest.raises(ConnectorError, match="ReadTimeout"):
-        sender.send(records(1))
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ import json
 import secrets
 import socket
 import string
+import struct
 import sys
 import threading
 import uuid
@@ -16,7 +17,9 @@ from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
+from . import control
 from .errors import ApiError
+from .faults import HANG, Faults, Kind, Unanswered
 from .signature import Keys, verify
 from .streams import LocalKinesis
 
@@ -36,6 +39,7 @@ class LocalKinesisServer(ThreadingHTTPServer):
         host: a loopback address, or ``localhost``.
         port: 0 takes a free one; :attr:`url` has it.
         keys: what callers must sign with; new ones when not given.
+        seed: of the faults that happen at random.
 
     Raises:
         NotLoopback: ``host`` is reachable from other machines.
@@ -53,6 +57,7 @@ class LocalKinesisServer(ThreadingHTTPServer):
         host: str = "127.0.0.1",
         port: int = 0,
         keys: Keys | None = None,
+        seed: int | None = None,
     ) -> None:
         if not is_loopback(host):
             raise NotLoopback(
@@ -60,6 +65,7 @@ class LocalKinesisServer(ThreadingHTTPServer):
             )
         self.kinesis = kinesis or LocalKinesis()
         self.keys = keys or new_keys()
+        self.faults = Faults(seed)
         if ":" in host:
             self.address_family = socket.AF_INET6
         super().__init__((host, port), Handler)
@@ -71,8 +77,8 @@ class LocalKinesisServer(ThreadingHTTPServer):
         return f"http://{shown}:{port}"
 
     def answer(self, operation: str, params: dict[str, Any]) -> dict[str, Any]:
-        """What an operation answers. Tests override it to inject faults. Raises ApiError."""
-        return self.kinesis.perform(operation, params)
+        """What an operation answers, unless something goes wrong on demand. Raises ApiError, Unanswered."""
+        return self.faults.answer(operation, params, self.kinesis.perform)
 
     def start(self) -> threading.Thread:
         """Serve in a thread until :meth:`stop`."""
@@ -83,6 +89,7 @@ class LocalKinesisServer(ThreadingHTTPServer):
         return thread
 
     def stop(self) -> None:
+        self.faults.release()
         self.shutdown()
         self.server_close()
 
@@ -104,14 +111,38 @@ class Handler(BaseHTTPRequestHandler):
     timeout = IDLE
     wbufsize = -1  # an answer leaves in one piece
     disable_nagle_algorithm = True
+    _reset = False
+
+    def finish(self) -> None:
+        super().finish()
+        if self._reset:  # closed at once and lingering for nothing, a connection ends without a goodbye
+            self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            self.connection.close()
 
     def do_POST(self) -> None:
         try:
             answer = self._answer()
         except ApiError as error:
             self._send(error.status, {"__type": error.code, "message": error.message})
+        except Unanswered as unanswered:
+            self._leave(unanswered)
         else:
             self._send(200, answer)
+
+    def _leave(self, unanswered: Unanswered) -> None:
+        """End a connection as a fault wants it."""
+        self.close_connection = True
+        match unanswered.fault.kind:
+            case Kind.PAGE:
+                self._send_body(
+                    unanswered.fault.status, "text/html", b"<html><body>Bad gateway</body></html>"
+                )
+            case Kind.BREAK_OFF:
+                self._send(200, unanswered.answer or {}, whole=False)
+            case Kind.RESET | Kind.RESET_AFTER:
+                self._reset = True
+            case _:
+                self.server.faults.wait(HANG)
 
     def _answer(self) -> dict[str, Any]:
         length = self.headers.get("Content-Length", "")
@@ -130,7 +161,7 @@ class Handler(BaseHTTPRequestHandler):
             now=datetime.fromtimestamp(self.server.kinesis.clock(), UTC),
         )
         service, _, operation = headers.get("x-amz-target", "").partition(".")
-        if service != "Kinesis_20131202" or not operation:
+        if service not in ("Kinesis_20131202", control.SERVICE) or not operation:
             raise ApiError("UnknownOperationException", "")
         try:
             params = json.loads(body or b"{}")
@@ -138,18 +169,23 @@ class Handler(BaseHTTPRequestHandler):
             params = None
         if not isinstance(params, dict):
             raise ApiError("SerializationException", "The body is not a JSON object.")
+        if service == control.SERVICE:
+            return control.perform(self.server, operation, params)
         return self.server.answer(operation, params)
 
-    def _send(self, status: int, answer: dict[str, Any]) -> None:
+    def _send(self, status: int, answer: dict[str, Any], *, whole: bool = True) -> None:
         body = json.dumps(answer, separators=(",", ":")).encode()
+        self._send_body(status, "application/x-amz-json-1.1", body, len(body) if whole else len(body) // 2)
+
+    def _send_body(self, status: int, kind: str, body: bytes, sent: int | None = None) -> None:
         self.send_response(status)
         self.send_header("x-amzn-RequestId", str(uuid.uuid4()))
-        self.send_header("Content-Type", "application/x-amz-json-1.1")
+        self.send_header("Content-Type", kind)
         self.send_header("Content-Length", str(len(body)))
         if self.close_connection:
             self.send_header("Connection", "close")
         self.end_headers()
-        self.wfile.write(body)
+        self.wfile.write(body[:sent])
         self.wfile.flush()
 
     def version_string(self) -> str:

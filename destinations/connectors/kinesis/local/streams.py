@@ -67,7 +67,11 @@ class Stored(NamedTuple):
 
 
 class Shard:
-    def __init__(self, number: int, low: int, high: int, now: float, reads_per_second: float) -> None:
+    def __init__(
+        self, number: int, low: int, high: int, now: float, reads_per_second: float, parent: str = ""
+    ) -> None:
+        self.parent = parent
+        self.closed = False  # split: it is read and not written any more
         self.id = f"shardId-{number:012d}"
         self.low = low
         self.high = high
@@ -101,13 +105,20 @@ class Stream:
     mode: str = "PROVISIONED"
     status: str = "ACTIVE"
     max_record_kib: int = 1024
+    distribution: str = ""  # AUTO: spread over the shards, whatever the keys; on-demand streams only
 
     @property
     def arn(self) -> str:
         return f"arn:aws:kinesis:{self.region}:{ACCOUNT}:stream/{self.name}"
 
+    @property
+    def open_shards(self) -> list[Shard]:
+        return [shard for shard in self.shards if not shard.closed]
+
     def shard_of(self, hash_key: int) -> Shard:
-        return next(shard for shard in self.shards if shard.low <= hash_key <= shard.high)
+        if self.distribution == "AUTO":
+            return min(self.open_shards, key=lambda shard: shard.last_sequence)
+        return next(shard for shard in self.open_shards if shard.low <= hash_key <= shard.high)
 
 
 @dataclass
@@ -141,6 +152,7 @@ class LocalKinesis:
             "DescribeStream": self._describe_stream,
             "DescribeStreamSummary": self._describe_stream_summary,
             "ListShards": self._list_shards,
+            "SplitShard": self._split_shard,
             "PutRecord": self._put_record,
             "PutRecords": self._put_records,
             "GetShardIterator": self._get_shard_iterator,
@@ -165,7 +177,13 @@ class LocalKinesis:
     # --- Without HTTP, for commands and tests ----------------------------------------------------------
 
     def create_stream(
-        self, name: str, shards: int = 1, *, mode: str = "PROVISIONED", max_record_kib: int = 1024
+        self,
+        name: str,
+        shards: int = 1,
+        *,
+        mode: str = "PROVISIONED",
+        max_record_kib: int = 1024,
+        distribution: str = "",
     ) -> Stream:
         """Make a stream that is active at once.
 
@@ -178,6 +196,8 @@ class LocalKinesis:
             raise not_satisfied(shards, "shardCount", "have value greater than or equal to 1")
         if not 1024 <= max_record_kib <= 10_240:
             raise not_satisfied(max_record_kib, "maxRecordSizeInKiB", "have value between 1024 and 10240")
+        if distribution == "AUTO" and mode != "ON_DEMAND":
+            raise ApiError("InvalidArgumentException", "Only an on-demand stream distributes records itself.")
         with self._lock:
             if name in self.streams:
                 raise ApiError(
@@ -192,6 +212,7 @@ class LocalKinesis:
                 now,
                 mode=mode,
                 max_record_kib=max_record_kib,
+                distribution=distribution,
             )
             self.streams[name] = stream
             return stream
@@ -236,7 +257,11 @@ class LocalKinesis:
         if shards is None:
             raise not_satisfied(None, "shardCount", "not be null")
         self.create_stream(
-            params["StreamName"], shards, mode=mode, max_record_kib=params.get("MaxRecordSizeInKiB") or 1024
+            params["StreamName"],
+            shards,
+            mode=mode,
+            max_record_kib=params.get("MaxRecordSizeInKiB") or 1024,
+            distribution=params.get("RecordDistributionStrategy") or "",
         )
         return {}
 
@@ -301,14 +326,15 @@ class LocalKinesis:
 
     def _describe_stream_summary(self, params: Params) -> Params:
         stream = self._stream(params)
-        return {
-            "StreamDescriptionSummary": {
-                **self._about(stream),
-                "OpenShardCount": len(stream.shards),
-                "ConsumerCount": 0,
-                "MaxRecordSizeInKiB": stream.max_record_kib,
-            }
+        summary = {
+            **self._about(stream),
+            "OpenShardCount": len(stream.open_shards),
+            "ConsumerCount": 0,
+            "MaxRecordSizeInKiB": stream.max_record_kib,
         }
+        if stream.mode == "ON_DEMAND":
+            summary["RecordDistributionStrategy"] = stream.distribution or "USER_PARTITION_KEY"
+        return {"StreamDescriptionSummary": summary}
 
     def _list_shards(self, params: Params) -> Params:
         after = params.get("ExclusiveStartShardId") or ""
@@ -328,6 +354,19 @@ class LocalKinesis:
         if len(rest) > len(page):
             answer["NextToken"] = _token(stream=stream.name, after=page[-1].id)
         return answer
+
+    def _split_shard(self, params: Params) -> Params:
+        stream = self._stream(params, usable=True)
+        parent = self._shard(stream, params["ShardToSplit"])
+        start = int(params["NewStartingHashKey"])
+        if parent.closed or not parent.low < start <= parent.high:
+            raise ApiError("InvalidArgumentException", f"{parent.id} can't be split at {start}.")
+        parent.closed = True
+        for low, high in ((parent.low, start - 1), (start, parent.high)):
+            stream.shards.append(
+                Shard(len(stream.shards), low, high, self.clock(), self.reads_per_second, parent.id)
+            )
+        return {}
 
     def _put_record(self, params: Params) -> Params:
         stream = self._stream(params, usable=True)
@@ -463,7 +502,7 @@ class LocalKinesis:
         if start < end:
             position = shard.records[end - 1].sequence + 1
         behind = now - shard.records[end].arrived if end < len(shard.records) else 0.0
-        return {
+        answer: Params = {
             "Records": [
                 {
                     "SequenceNumber": str(record.sequence),
@@ -474,9 +513,11 @@ class LocalKinesis:
                 }
                 for record in shard.records[start:end]
             ],
-            "NextShardIterator": self._iterator(stream, shard, position),
             "MillisBehindLatest": max(int(behind * 1000), 1) if end < len(shard.records) else 0,
         }
+        if not shard.closed or end < len(shard.records):
+            answer["NextShardIterator"] = self._iterator(stream, shard, position)
+        return answer
 
     def _shard(self, stream: Stream, shard_id: str) -> Shard:
         for shard in stream.shards:
@@ -529,11 +570,16 @@ def _too_long(at: str, stream: Stream) -> ApiError:
 
 
 def _about_shard(shard: Shard) -> Params:
-    return {
+    about: Params = {
         "ShardId": shard.id,
         "HashKeyRange": {"StartingHashKey": str(shard.low), "EndingHashKey": str(shard.high)},
         "SequenceNumberRange": {"StartingSequenceNumber": str(_FIRST_SEQUENCE + int(shard.id[-12:]))},
     }
+    if shard.parent:
+        about["ParentShardId"] = shard.parent
+    if shard.closed:
+        about["SequenceNumberRange"]["EndingSequenceNumber"] = str(shard.last_sequence)
+    return about
 
 
 def _token(**values: Any) -> str:
