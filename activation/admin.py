@@ -77,9 +77,17 @@ class MappedAttributeInline(_ReadOnlyInline):
 
 @admin.register(Dataflow)
 class DataflowAdmin(ReadOnlyAdmin):
-    list_display = ["destination", "state", "draft_at", "finished_at", "updated_by", "updated_at"]
+    list_display = [
+        "destination",
+        "state",
+        "error_code",
+        "draft_at",
+        "finished_at",
+        "updated_by",
+        "updated_at",
+    ]
     list_filter = ["state"]
-    search_fields = ["id", "destination__name", "destination__id"]
+    search_fields = ["id", "destination__name", "destination__id", "error_code", "error_message"]
     list_select_related = ["destination", "updated_by"]
     inlines = [MappedSegmentInline, MappedAttributeInline]
 
@@ -115,8 +123,8 @@ class DraftAttributeAdmin(ReadOnlyAdmin):
 
 @admin.register(Lane)
 class LaneAdmin(ReadOnlyAdmin):
-    list_display = ["dataflow", "leased_until", "held_until", "error_code", "error_at"]
-    search_fields = ["dataflow__destination__name", "error_code", "error_message"]
+    list_display = ["dataflow", "number", "of", "leased_until", "wake_at"]
+    search_fields = ["dataflow__destination__name"]
     list_select_related = ["dataflow__destination"]
     exclude = ["token"]  # the fence between workers is nobody's to see
 

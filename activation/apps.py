@@ -26,7 +26,7 @@ def _try_again(sender: Any = None, *, destination_ids: list[Any], **_kwargs: Any
 
     dataflow_ids = list(Dataflow.objects.filter(destination__in=destination_ids).values_list("pk", flat=True))
     lanes.release(dataflow_ids)
-    outbox.wake_on_commit(dataflow_ids)
+    outbox.wake_on_commit(lanes.every_lane(dataflow_ids), again=True)
 
 
 def _let_go(sender: Any = None, *, destination_id: Any, **_kwargs: Any) -> None:

@@ -1,16 +1,23 @@
-"""What the wizard's pages send: read once, bounded, and never trusted to name what exists."""
+"""What the pages send: read once, bounded, and never trusted to name what exists."""
 
 from __future__ import annotations
 
 import re
+import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Self
+from datetime import datetime
+from typing import Any, Self
 from urllib.parse import urlencode
 
+from django import forms
 from django.http import QueryDict
+from django.utils import timezone
+from django.utils.dateparse import parse_datetime
+from django.utils.translation import gettext_lazy as _
 
-from activation.selectors import SEGMENT_SORTS
+from activation.models import MAX_LANES, FailedExport
+from activation.selectors import SEGMENT_SORTS, FailureFilter, Period
 from activation.services import Choice
 
 MAX_SEARCH = 255  # characters: a name has no more
@@ -158,3 +165,150 @@ def _moved(paths: list[str], path: str, by: int) -> list[str]:
     to = min(max(at + by, 0), len(paths) - 1)
     rest = paths[:at] + paths[at + 1 :]
     return [*rest[:to], path, *rest[to:]]
+
+
+# -- what operators send -------------------------------------------------------------------------------------------
+
+MAX_CHOSEN = 1_000  # ids in one request; more are chosen by a filter
+MAX_ID = 2**63 - 1
+TO_THE_SECOND = "%Y-%m-%dT%H:%M:%S"
+
+
+def moment_of(data: QueryDict, name: str) -> datetime | None:
+    """A moment as browsers and our own addresses write it, UTC where it does not say; None for anything else."""
+    try:
+        moment = parse_datetime(data.get(name, ""))
+    except ValueError:  # well-formed, but there is no such day
+        return None
+    return timezone.make_aware(moment) if moment and timezone.is_naive(moment) else moment
+
+
+def id_of(text: str) -> int | None:
+    """A key of the database; None for anything else."""
+    return min(int(text), MAX_ID) if re.fullmatch(r"[0-9]{1,19}", text, re.ASCII) else None
+
+
+@dataclass(frozen=True, slots=True)
+class FailureQuery:
+    """Which dead letters a page shows, and which of them something is to be done to.
+
+    Args:
+        filter: what is shown; ``state`` is open where nothing is said, and empty for any.
+        chosen: ids that were ticked.
+        everything: all that the filter finds, and not the ticked ones.
+    """
+
+    filter: FailureFilter
+    chosen: tuple[int, ...] = ()
+    everything: bool = False
+
+    @classmethod
+    def read(cls, data: QueryDict) -> Self:
+        kind, state = data.get("kind", ""), data.get("state", "")
+        try:
+            run = uuid.UUID(data.get("run", ""))
+        except ValueError:
+            run = None
+        ids = (id_of(text) for text in data.getlist("id")[:MAX_CHOSEN])
+        return cls(
+            FailureFilter(
+                code=data.get("code", "").replace("\0", "")[:100],
+                kind=kind if kind in FailedExport.Kind.values else "",
+                state=""
+                if state == "any"
+                else state
+                if state in FailedExport.State.values
+                else FailedExport.State.OPEN.value,
+                period=Period(moment_of(data, "since"), moment_of(data, "until")),
+                run=run,
+            ),
+            chosen=tuple(sorted({each for each in ids if each is not None})),
+            everything=data.get("all") == "1",
+        )
+
+    @property
+    def filtered(self) -> bool:
+        """Something else than all that is open."""
+        return self.filter != FailureFilter()
+
+    @property
+    def selection(self) -> FailureFilter:
+        """What is to be acted on."""
+        return self.filter if self.everything else FailureFilter(state="", ids=self.chosen)
+
+    def params(self) -> list[tuple[str, str]]:
+        """The filter as in an address, without what is the default anyway."""
+        wanted = self.filter
+        values = {
+            "code": wanted.code,
+            "kind": wanted.kind,
+            "state": "any"
+            if not wanted.state
+            else ""
+            if wanted.state == FailedExport.State.OPEN
+            else wanted.state,
+            "since": wanted.period.since and wanted.period.since.isoformat(),
+            "until": wanted.period.until and wanted.period.until.isoformat(),
+            "run": wanted.run and str(wanted.run),
+        }
+        return [(name, value) for name, value in values.items() if value]
+
+    def chosen_params(self) -> list[tuple[str, str]]:
+        """What is to be acted on, and the filter, as in an address."""
+        chosen = [("all", "1")] if self.everything else [("id", str(each)) for each in self.chosen]
+        return [*self.params(), *chosen]
+
+
+class LanesForm(forms.Form):
+    """How many lanes a dataflow has."""
+
+    count = forms.IntegerField(label=_("Lanes"), min_value=1, max_value=MAX_LANES)
+
+
+class DiscardForm(forms.Form):
+    """Why dead letters are discarded."""
+
+    note = forms.CharField(
+        label=_("Why"),
+        max_length=500,
+        widget=forms.Textarea({"rows": 3}),
+        help_text=_("It is kept with each of them."),
+    )
+
+
+class ReplayForm(forms.Form):
+    """What a replay sends again."""
+
+    MEMBERS, EXPORTED = "members", "exported"
+
+    which = forms.ChoiceField(
+        label=_("What to send again"),
+        widget=forms.RadioSelect,
+        choices=[
+            (MEMBERS, _("All members of the activated segments")),
+            (EXPORTED, _("Profiles whose last record was exported in a period")),
+        ],
+    )
+    since = forms.DateTimeField(label=_("From (UTC)"), required=False)
+    until = forms.DateTimeField(label=_("To (UTC)"), required=False)
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        for name in ("since", "until"):
+            self.fields[name].widget = forms.DateTimeInput(
+                {"type": "datetime-local", "step": "1"}, format=TO_THE_SECOND
+            )
+
+    def clean(self) -> dict[str, Any]:
+        cleaned = super().clean() or {}
+        since, until = cleaned.get("since"), cleaned.get("until")
+        if since and until and since > until:
+            self.add_error("until", _("The end is before the beginning."))
+        return cleaned
+
+    @property
+    def period(self) -> Period | None:
+        """Of a valid form: the period; None for the members."""
+        if self.cleaned_data["which"] == self.MEMBERS:
+            return None
+        return Period(self.cleaned_data["since"], self.cleaned_data["until"])

@@ -5,15 +5,40 @@ from __future__ import annotations
 import secrets
 import uuid
 from datetime import datetime, timedelta
+from typing import Any
 
 from django.conf import settings
+from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
-from django.db.models import F, Q
+from django.db.models import F, Func, Q
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
 from destinations.models import Destination
 from profiles.models import Profile, SchemaField, Segment
+
+SLOTS = 256
+"""Profiles are split by a stable hash, the last byte of their id, into so many slots; lanes own ranges of them."""
+
+MAX_LANES = 64
+
+
+class Slot(Func):
+    """The last byte of a UUID column: random in UUIDs of versions 4 and 7."""
+
+    arity = 1
+    output_field = models.SmallIntegerField()
+
+    def as_postgresql(self, compiler: Any, connection: Any, **extra: Any) -> Any:
+        return self.as_sql(
+            compiler, connection, template="(get_byte(uuid_send(%(expressions)s), 15))::smallint", **extra
+        )
+
+    def as_sqlite(self, compiler: Any, connection: Any, **extra: Any) -> Any:
+        # Kept as 32 hexadecimal digits.
+        digits = "'0123456789abcdef'"
+        high, low = (f"instr({digits}, substr(%(expressions)s, {place}, 1))" for place in (31, 32))
+        return self.as_sql(compiler, connection, template=f"({high} * 16 + {low} - 17)", **extra)
 
 
 def new_generation() -> int:
@@ -46,6 +71,20 @@ class Dataflow(models.Model):
     edited_from = models.PositiveIntegerField(default=0, editable=False)
     draft_at = models.DateTimeField(_("draft saved"), null=True, blank=True)
     finished_at = models.DateTimeField(_("last finished"), null=True, blank=True)
+    # How many workers may deliver at once. Can be changed while it runs.
+    lane_count = models.PositiveSmallIntegerField(
+        _("lanes"), default=4, validators=[MinValueValidator(1), MaxValueValidator(MAX_LANES)]
+    )
+    # While the destination as a whole refuses: why, in the other side's words, and when the next try is.
+    held_until = models.DateTimeField(_("held until"), null=True, editable=False)
+    error_code = models.CharField(_("error code"), max_length=100, blank=True, editable=False)
+    error_message = models.TextField(_("error message"), blank=True, editable=False)
+    error_at = models.DateTimeField(_("error since"), null=True, editable=False)
+    # Enabled until all that was queued by then is delivered, and then disabled.
+    draining_since = models.DateTimeField(_("draining since"), null=True, editable=False)
+    # Many were queued at once, the last time: when, and how many of the many waited then.
+    bulk_at = models.DateTimeField(_("last backfill or replay"), null=True, editable=False)
+    bulk_total = models.PositiveBigIntegerField(_("records of it"), default=0, editable=False)
     created_at = models.DateTimeField(_("created"), default=timezone.now)
     updated_at = models.DateTimeField(_("updated"), auto_now=True)
     updated_by = models.ForeignKey(
@@ -81,7 +120,10 @@ class Dataflow(models.Model):
             models.CheckConstraint(
                 condition=Q(state="draft") | Q(finished_at__isnull=False),
                 name="dataflow_finished_before_enabled",
-            )
+            ),
+            models.CheckConstraint(
+                condition=Q(lane_count__gte=1) & Q(lane_count__lte=MAX_LANES), name="dataflow_lane_count"
+            ),
         ]
 
     def __str__(self) -> str:
@@ -163,26 +205,30 @@ class DraftAttribute(models.Model):
 
 
 class Lane(models.Model):
-    """The right to deliver a dataflow's records: one worker at a time has it, for as long as its lease lasts.
+    """The right to deliver the records of a part of a dataflow's profiles: one worker at a time has it, for as long as
+    its lease lasts.
 
-    ``token`` fences: a worker whose lease was taken over finds another token and commits nothing. ``held_until`` is set
-    while the destination as a whole refuses; ``error_code`` and ``error_message`` say why, in the other side's words.
+    ``token`` fences: a worker whose lease was taken over finds another token and commits nothing. ``of`` is how many
+    lanes the dataflow had when the lease was given: lanes of another number wait until all of these are given back.
     """
 
-    dataflow = models.OneToOneField(Dataflow, models.CASCADE, related_name="lane", verbose_name=_("dataflow"))
+    dataflow = models.ForeignKey(Dataflow, models.CASCADE, related_name="lanes", verbose_name=_("dataflow"))
+    number = models.PositiveSmallIntegerField(_("number"))
+    of = models.PositiveSmallIntegerField(_("of"))
     token = models.UUIDField(null=True, editable=False)
     leased_until = models.DateTimeField(_("leased until"), null=True)
-    held_until = models.DateTimeField(_("held until"), null=True)
-    error_code = models.CharField(_("error code"), max_length=100, blank=True)
-    error_message = models.TextField(_("error message"), blank=True)
-    error_at = models.DateTimeField(_("error since"), null=True)
+    # Records a second that each shard was found to take from this lane; shards that never throttled are not in it.
+    pace = models.JSONField(_("pace"), default=dict)
+    # When a message to a worker, already sent, comes due: no second one is sent for that.
+    wake_at = models.DateTimeField(_("next wake"), null=True)
 
     class Meta:
         verbose_name = _("lane")
         verbose_name_plural = _("lanes")
+        constraints = [models.UniqueConstraint(fields=["dataflow", "number"], name="lane_once")]
 
     def __str__(self) -> str:
-        return str(self.dataflow_id)
+        return f"{self.dataflow_id} {self.number + 1}/{self.of}"
 
 
 class ExportReason(models.TextChoices):
@@ -192,6 +238,7 @@ class ExportReason(models.TextChoices):
     MEMBERSHIP = "membership", _("Segment membership changed")
     IDENTITY = "identity", _("Identity changed")
     ATTRIBUTE = "attribute", _("Mapped attribute written")
+    REPLAY = "replay", _("Replay")
 
 
 class PendingExport(models.Model):
@@ -203,8 +250,13 @@ class PendingExport(models.Model):
 
     dataflow = models.ForeignKey(Dataflow, models.CASCADE, related_name="pending", verbose_name=_("dataflow"))
     profile = models.ForeignKey(Profile, models.CASCADE, related_name="+", verbose_name=_("profile"))
+    slot = models.GeneratedField(
+        expression=Slot("profile"), output_field=models.SmallIntegerField(_("slot")), db_persist=True
+    )
     generation = models.BigIntegerField(default=new_generation, editable=False)
     reason = models.CharField(_("reason"), max_length=10, choices=ExportReason)
+    # One of many that were queued at once (a backfill): changes of the moment overtake it.
+    bulk = models.BooleanField(_("bulk"), default=False)
     created_at = models.DateTimeField(_("queued"), default=timezone.now)
     available_at = models.DateTimeField(_("not before"), default=timezone.now)
     attempts = models.PositiveIntegerField(_("attempts"), default=0)
@@ -214,7 +266,9 @@ class PendingExport(models.Model):
         verbose_name = _("pending export")
         verbose_name_plural = _("pending exports")
         constraints = [models.UniqueConstraint(fields=["dataflow", "profile"], name="pending_once")]
-        indexes = [models.Index(fields=["dataflow", "available_at", "id"], name="pending_next")]
+        indexes = [
+            models.Index(fields=["dataflow", "bulk", "available_at", "id", "slot"], name="pending_next")
+        ]
 
     def __str__(self) -> str:
         return f"{self.dataflow_id} ← {self.profile_id}"
@@ -241,10 +295,14 @@ class DataflowRun(models.Model):
     excluded = models.PositiveBigIntegerField(_("profiles excluded"), default=0)
     failed = models.PositiveBigIntegerField(_("profiles failed"), default=0)
     identities = models.PositiveBigIntegerField(_("identities activated"), default=0)
+    attempts = models.PositiveBigIntegerField(_("records sent"), default=0)
     retries = models.PositiveBigIntegerField(_("records sent again"), default=0)
-    bytes = models.PositiveBigIntegerField(_("bytes"), default=0)
-    # Of record data delivered; the sum of the seconds from queueing to delivery gives the mean latency.
-    waited_seconds = models.FloatField(_("seconds waited, summed"), default=0)
+    throttled = models.PositiveBigIntegerField(_("records throttled"), default=0)
+    # The other side took them, perhaps, but its answer did not arrive: they were sent again.
+    duplicates = models.PositiveBigIntegerField(_("possible duplicates"), default=0)
+    bytes = models.PositiveBigIntegerField(_("bytes"), default=0)  # of record data delivered
+    # From queueing to acknowledgement: profiles in each of latency.BOUNDS, for the percentiles.
+    latencies = models.JSONField(_("latencies"), default=list)
     received = models.GeneratedField(
         expression=F("activated") + F("excluded") + F("failed"),
         output_field=models.PositiveBigIntegerField(_("profiles received")),
@@ -289,11 +347,16 @@ class DataflowRun(models.Model):
 
 
 class FailedExport(models.Model):
-    """A dead letter: a profile that was not exported, and why."""
+    """A dead letter: a profile that was not exported, and why; and what people did about it."""
 
     class Kind(models.TextChoices):
         FAILED = "failed", _("Failed")
         EXCLUDED = "excluded", _("Excluded")
+
+    class State(models.TextChoices):
+        OPEN = "open", _("Open")
+        REPLAYED = "replayed", _("Replayed")
+        DISCARDED = "discarded", _("Discarded")
 
     run = models.ForeignKey(
         DataflowRun, models.CASCADE, related_name="failures", verbose_name=_("dataflow run")
@@ -303,12 +366,32 @@ class FailedExport(models.Model):
     code = models.CharField(_("code"), max_length=100)
     reason = models.TextField(_("reason"))
     created_at = models.DateTimeField(_("at"), default=timezone.now)
+    state = models.CharField(_("state"), max_length=9, choices=State, default=State.OPEN)
+    closed_at = models.DateTimeField(_("closed"), null=True, blank=True)
+    closed_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL,
+        models.SET_NULL,
+        null=True,
+        blank=True,
+        related_name="+",
+        verbose_name=_("closed by"),
+    )
+    note = models.CharField(_("note"), max_length=500, blank=True)  # why it was discarded
 
     class Meta:
         verbose_name = _("failed export")
         verbose_name_plural = _("failed exports")
         ordering = ["-created_at", "-id"]
-        indexes = [models.Index(fields=["run", "code", "-created_at"], name="failure_by_code")]
+        indexes = [
+            models.Index(fields=["run", "code", "-created_at"], name="failure_by_code"),
+            models.Index(fields=["run"], condition=Q(state="open"), name="failure_open"),
+        ]
+        constraints = [
+            models.CheckConstraint(
+                condition=Q(state="open", closed_at=None) | (~Q(state="open") & Q(closed_at__isnull=False)),
+                name="failure_closed_at",
+            )
+        ]
 
     def __str__(self) -> str:
         return f"{self.code}: {self.profile_id}"
@@ -320,8 +403,11 @@ class Delivery(models.Model):
     dataflow = models.ForeignKey(Dataflow, models.CASCADE, related_name="+", verbose_name=_("dataflow"))
     profile = models.ForeignKey(Profile, models.CASCADE, related_name="deliveries", verbose_name=_("profile"))
     delivered_at = models.DateTimeField(_("delivered"))
+    reason = models.CharField(_("reason"), max_length=10, choices=ExportReason)
     shard = models.CharField(_("shard"), max_length=128)
     sequence_number = models.CharField(_("sequence number"), max_length=128)
+    # How many records of the profile the dataflow has delivered: the later one of two has the higher number.
+    version = models.PositiveIntegerField(_("version"), default=1)
 
     class Meta:
         verbose_name = _("delivery")

@@ -1,9 +1,10 @@
-"""What an activation would do, before it does: a real member's record, and what the backfill means for the stream."""
+"""What would be sent: the record of a member or of a dead letter, and what a backlog means for the stream."""
 
 from __future__ import annotations
 
 import math
 import uuid
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import structlog
@@ -13,10 +14,11 @@ from django.utils.translation import gettext
 from activation import selectors
 from activation.export import records
 from activation.export.records import Layout, Snapshot, Unsendable
-from activation.models import MappedSegment
+from activation.models import Dataflow, ExportReason, MappedSegment, PendingExport
 from activation.selectors import Selection
 from destinations.connectors.base import ConnectorError, Record, Target, Text
 from destinations.fields import KeyLost
+from destinations.models import Destination
 
 log = structlog.get_logger(__name__)
 
@@ -74,16 +76,36 @@ def sample(selection: Selection, place: int) -> Sample | None:
         return None
     place %= len(found)
     snapshot = found[place]
-    return Sample(snapshot.profile_id, _builder(selection).build(snapshot), place, len(found))
+    built = _builder(selection).build(snapshot, reason=ExportReason.BACKFILL)
+    return Sample(snapshot.profile_id, built, place, len(found))
+
+
+class LiveBuilder:
+    """Builds records as they would be exported now by what is live."""
+
+    def __init__(self, dataflow: Dataflow) -> None:
+        layout = Layout.of(dataflow)
+        self._builder = records.Builder(layout)
+        self._reader = records.Reader(dataflow_id=dataflow.pk if layout.delivery_of else None)
+
+    def build(self, profile_ids: Iterable[uuid.UUID]) -> dict[uuid.UUID, Record | Unsendable]:
+        """The records of profiles, or why they have none; without those that are gone. One query."""
+        read = self._reader.read(profile_ids)
+        return {key: self._builder.build(each, reason=ExportReason.REPLAY) for key, each in read.items()}
+
+
+def record_now(dataflow: Dataflow, profile_id: uuid.UUID) -> Record | Unsendable | None:
+    """The record of a profile as it would be exported now, or why it has none. None where the profile is gone."""
+    return LiveBuilder(dataflow).build([profile_id]).get(profile_id)
 
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """The backfill against what the stream takes.
+    """What is to be sent against what the stream takes.
 
     Args:
-        records: that will be sent at most: distinct members.
-        record_bytes: the mean of a few members' records, with their partition keys; None without a member.
+        records: that will be sent at most.
+        record_bytes: the mean of a few of them, with their partition keys; None without a member.
         target: the stream; None where it can't be described, and ``error`` says why.
         seconds: the least time that the stream's limits allow; None where they are not known.
     """
@@ -113,10 +135,23 @@ def estimate(selection: Selection) -> Estimate:
     count = selectors.members(added).count() if added is not None else 0
     builder = _builder(selection)
     built = [builder.build(snapshot) for snapshot in _candidates(selection)] if count else []
-    sizes = [len(one.data) + len(one.partition_key.encode()) for one in built if isinstance(one, Record)]
-    record_bytes = round(sum(sizes) / len(sizes)) if sizes else None
+    return _estimate(selection.destination, count, _mean_bytes(built))
 
-    target, error, hint = _describe(selection)
+
+def estimate_backlog(dataflow: Dataflow, count: int) -> Estimate:
+    """What so many waiting records mean for the stream. Asks the other side: up to 10 s. Never raises for it."""
+    some = PendingExport.objects.filter(dataflow=dataflow).order_by().values_list("profile_id", flat=True)
+    built = LiveBuilder(dataflow).build(some[:CANDIDATES]) if count else {}
+    return _estimate(dataflow.destination, count, _mean_bytes(built.values()))
+
+
+def _mean_bytes(built: Iterable[Record | Unsendable]) -> int | None:
+    sizes = [len(one.data) + len(one.partition_key.encode()) for one in built if isinstance(one, Record)]
+    return round(sum(sizes) / len(sizes)) if sizes else None
+
+
+def _estimate(destination: Destination, count: int, record_bytes: int | None) -> Estimate:
+    target, error, hint = _describe(destination)
     per_second = bytes_per_second = seconds = None
     if target is not None:
         per_second, bytes_per_second = target.records_per_second, target.bytes_per_second
@@ -129,8 +164,7 @@ def estimate(selection: Selection) -> Estimate:
     return Estimate(count, record_bytes, target, error, hint, seconds, per_second, bytes_per_second)
 
 
-def _describe(selection: Selection) -> tuple[Target | None, str, Text]:
-    destination = selection.destination
+def _describe(destination: Destination) -> tuple[Target | None, str, Text]:
     try:
         return (
             destination.type.describe_target(destination.account.connection(), destination.settings),
@@ -151,7 +185,8 @@ def _candidates(selection: Selection) -> list[Snapshot]:
     ids = list(
         selectors.members(selection.segments()).order_by("pk").values_list("pk", flat=True)[:CANDIDATES]
     )
-    read = records.read(ids)
+    told_of = selection.dataflow if selection.destination.include_delivery else None
+    read = records.Reader(dataflow_id=told_of.pk if told_of else None).read(ids)
     # Sorting is stable: among equals the order stays, so that "another member" goes round.
     return sorted(
         (read[profile_id] for profile_id in ids if profile_id in read),
@@ -175,5 +210,8 @@ def _builder(selection: Selection) -> records.Builder:
             include_names=destination.include_segment_names,
             include_timestamps=destination.include_segment_timestamps,
             mapped_at=mapped_at,
+            delivery_of=str(selection.dataflow.pk)
+            if destination.include_delivery and selection.dataflow
+            else "",
         )
     )

@@ -10,7 +10,7 @@ from functools import cached_property
 from typing import Any
 
 from django.core.paginator import Page, Paginator
-from django.db.models import Count, F, Max, QuerySet, Window
+from django.db.models import Count, F, Max, Q, QuerySet, Window
 from django.db.models.functions import RowNumber
 from django.utils.functional import Promise
 from django.utils.translation import gettext
@@ -23,7 +23,6 @@ from activation.models import (
     DraftAttribute,
     DraftSegment,
     FailedExport,
-    Lane,
     MappedAttribute,
     MappedSegment,
     PendingExport,
@@ -34,6 +33,9 @@ from profiles.models import Profile, SchemaField, Segment, SegmentMembership
 
 PAGE = 25
 """Rows of a page of any table here."""
+
+MANY = 1_000
+"""What pages that ask every few seconds count to."""
 
 SAMPLES = 5
 """Profiles shown for one error code of a run."""
@@ -242,7 +244,7 @@ class Status:
     word: str | Promise
 
 
-def status_of(dataflow: Dataflow | None, lane: Lane | None, *, ran: bool) -> Status:
+def status_of(dataflow: Dataflow | None, *, ran: bool) -> Status:
     """The dataflow's status (AEP's words): processing until its first run, error while the destination refuses.
 
     Args:
@@ -252,42 +254,18 @@ def status_of(dataflow: Dataflow | None, lane: Lane | None, *, ran: bool) -> Sta
         return Status("neutral", _("Draft"))
     if dataflow.state == Dataflow.State.DISABLED:
         return Status("neutral", _("Disabled"))
-    if lane is not None and lane.error_code:
+    if dataflow.error_code:
         return Status("negative", _("Error"))
     return Status("positive", _("Enabled")) if ran else Status("processing", _("Processing"))
 
 
 def find_dataflow(destination: Destination) -> Dataflow | None:
-    return Dataflow.objects.filter(destination=destination).select_related("lane").first()
-
-
-def lane_of(dataflow: Dataflow | None) -> Lane | None:
-    """The lane; None where nothing was delivered yet."""
-    return getattr(dataflow, "lane", None)
+    return Dataflow.objects.filter(destination=destination).first()
 
 
 def run_page(dataflow: Dataflow | None, number: int | str | None) -> Page[DataflowRun]:
     """Runs, newest first, with ``retries``, ``received`` and all the rest that a row shows."""
     return _page(DataflowRun.objects.filter(dataflow=dataflow).order_by("-started_at"), number)
-
-
-@dataclass(frozen=True, slots=True)
-class Waiting:
-    """What stands in a dataflow's outbox."""
-
-    count: int
-    since: datetime | None
-
-
-def waiting(dataflow: Dataflow | None) -> Waiting:
-    if dataflow is None:
-        return Waiting(0, None)
-    rows = PendingExport.objects.filter(dataflow=dataflow)
-    count = rows.count()
-    oldest = (
-        rows.order_by("available_at", "id").values_list("created_at", flat=True).first() if count else None
-    )
-    return Waiting(count, oldest)
 
 
 @dataclass(frozen=True, slots=True)
@@ -328,6 +306,97 @@ def failure_groups(run: DataflowRun) -> list[FailureGroup]:
         FailureGroup(g["kind"], g["code"], g["n"], g["last"], samples.get((g["kind"], g["code"]), []))
         for g in groups
     ]
+
+
+# -- dead letters and replays --------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Period:
+    """From a moment to another, both in it; None: without a beginning, or without an end."""
+
+    since: datetime | None = None
+    until: datetime | None = None
+
+    def of(self, column: str) -> Q:
+        bounds = {f"{column}__gte": self.since, f"{column}__lte": self.until}
+        return Q(**{bound: moment for bound, moment in bounds.items() if moment is not None})
+
+
+@dataclass(frozen=True, slots=True)
+class FailureFilter:
+    """Which dead letters of a dataflow.
+
+    Args:
+        state: one of FailedExport.State; empty for any.
+        run: of this run alone.
+        ids: these alone; None for all.
+        up_to: none that came after the one with this id: what was counted is what is acted on.
+    """
+
+    code: str = ""
+    kind: str = ""
+    state: str = FailedExport.State.OPEN
+    period: Period = Period()
+    run: uuid.UUID | None = None
+    ids: Collection[int] | None = None
+    up_to: int | None = None
+
+
+def failed_exports(dataflow: Dataflow | None, wanted: FailureFilter) -> QuerySet[FailedExport]:
+    """Dead letters. Their ids grow with time."""
+    found = FailedExport.objects.filter(wanted.period.of("created_at"), run__dataflow=dataflow)
+    for name in ("code", "kind", "state", "run"):
+        if value := getattr(wanted, name):
+            found = found.filter(**{name: value})
+    if wanted.ids is not None:
+        found = found.filter(pk__in=wanted.ids)
+    if wanted.up_to is not None:
+        found = found.filter(pk__lte=wanted.up_to)
+    return found
+
+
+def count_open_failures(dataflow: Dataflow | None) -> int:
+    """How many dead letters are open; :data:`MANY` where there are more. An index has the open ones."""
+    return failed_exports(dataflow, FailureFilter())[:MANY].count()
+
+
+@dataclass(frozen=True, slots=True)
+class CodeCount:
+    """How many dead letters have a code, and the id of the newest."""
+
+    code: str
+    count: int
+    newest: int
+
+
+def failures_by_code(failures: QuerySet[FailedExport]) -> list[CodeCount]:
+    """Most first. One query."""
+    counted = failures.order_by().values_list("code").annotate(n=Count("*"), newest=Max("pk"))
+    return [CodeCount(*row) for row in counted.order_by("-n", "code")]
+
+
+def failure_codes(dataflow: Dataflow | None) -> list[str]:
+    """Every code that dead letters of the dataflow have, by name."""
+    codes = (
+        FailedExport.objects.filter(run__dataflow=dataflow).order_by("code").values_list("code", flat=True)
+    )
+    return list(codes.distinct())
+
+
+def to_replay(dataflow: Dataflow, period: Period | None) -> QuerySet[Profile]:
+    """The profiles that a replay sends again.
+
+    Args:
+        period: in which their last record was delivered; None for all members of the mapped segments.
+    """
+    if period is None:
+        return members(Segment.objects.filter(mappings__dataflow=dataflow))
+    exported = Delivery.objects.filter(period.of("delivered_at"), dataflow=dataflow)
+    return Profile.objects.filter(pk__in=exported.values("profile"))
+
+
+# -- what is live --------------------------------------------------------------------------------------------------
 
 
 def mapped_segment_page(dataflow: Dataflow | None, number: int | str | None) -> Page[MappedSegment]:
@@ -383,7 +452,7 @@ def segment_activations(segment_id: str) -> list[MappedSegment]:
     """Where a segment is activated, by the destination's name. One query."""
     return list(
         MappedSegment.objects.filter(segment=segment_id)
-        .select_related("dataflow__destination__account", "dataflow__lane")
+        .select_related("dataflow__destination__account")
         .order_by("dataflow__destination__name")
     )
 

@@ -1,4 +1,4 @@
-"""Every write of the activation screens: the draft of the wizard, *Finish*, enable and disable.
+"""Every write of the activation screens: the draft of the wizard, *Finish*, the operator's controls, dead letters.
 
 A draft is saved at each step. Two people may edit it: each page carries the version that it shows, and a save from a
 page that has not seen what somebody else saved is refused (:class:`EditedByOther`). The same person's own pages, two
@@ -12,19 +12,33 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 
+import structlog
 from django.contrib.auth.models import AbstractBaseUser
 from django.db import IntegrityError, transaction
+from django.db.models import Exists, OuterRef, QuerySet
 from django.utils import timezone
 from django.utils.functional import Promise
 from django.utils.translation import gettext_lazy as _
 from django.utils.translation import ngettext
 
-from activation import selectors
+from activation import backlog, selectors
 from activation.export import outbox
-from activation.models import Dataflow, DraftAttribute, DraftSegment, MappedAttribute, MappedSegment
+from activation.models import (
+    MAX_LANES,
+    Dataflow,
+    DraftAttribute,
+    DraftSegment,
+    ExportReason,
+    FailedExport,
+    MappedAttribute,
+    MappedSegment,
+    PendingExport,
+)
 from destinations.models import Destination
 from profiles import selectors as store
-from profiles.models import SchemaField, Segment
+from profiles.models import Profile, SchemaField, Segment
+
+log = structlog.get_logger(__name__)
 
 MAX_ATTRIBUTES = 500
 """Attributes of one dataflow. 500 values of 1 KB still fit into a record of 1 MiB with its memberships and identities,
@@ -224,8 +238,11 @@ def finish(
             now = timezone.now()
             dataflow.state = Dataflow.State.ENABLED
             dataflow.finished_at = now
-            _drop_draft(dataflow, by, "state", "finished_at")
+            dataflow.draining_since = None
+            _drop_draft(dataflow, by, "state", "finished_at", "draining_since")
             queued = outbox.backfill(dataflow, added)
+            if queued:
+                _note_bulk(dataflow)
     except IntegrityError as error:
         # Deleted between our look and our write.
         raise Refused(_("A segment or field was deleted meanwhile. Look at the activation again.")) from error
@@ -233,7 +250,7 @@ def finish(
 
 
 def enable(*, destination: Destination) -> bool | None:
-    """Go on exporting, first with what was queued meanwhile.
+    """Go on exporting, first with what was queued meanwhile. What is being drained is not disabled afterwards.
 
     Returns:
         Whether the workers were told (False: Redis is away); None where it was enabled already.
@@ -241,8 +258,12 @@ def enable(*, destination: Destination) -> bool | None:
     Raises:
         Refused: the activation was never finished.
     """
-    dataflow = _switch(destination, Dataflow.State.DISABLED, Dataflow.State.ENABLED)
-    return None if dataflow is None else outbox.wake(dataflow)
+    with transaction.atomic():
+        dataflow = _finished(destination)
+        if dataflow.state == Dataflow.State.ENABLED and dataflow.draining_since is None:
+            return None
+        _switch(dataflow, Dataflow.State.ENABLED)
+    return outbox.wake(dataflow)
 
 
 def disable(*, destination: Destination) -> bool:
@@ -251,19 +272,239 @@ def disable(*, destination: Destination) -> bool:
     Raises:
         Refused: the activation was never finished.
     """
-    return _switch(destination, Dataflow.State.ENABLED, Dataflow.State.DISABLED) is not None
-
-
-def _switch(destination: Destination, before: Dataflow.State, after: Dataflow.State) -> Dataflow | None:
     with transaction.atomic():
-        dataflow = Dataflow.objects.select_for_update(no_key=True).filter(destination=destination).first()
+        dataflow = _finished(destination)
+        if dataflow.state == Dataflow.State.DISABLED:
+            return False
+        _switch(dataflow, Dataflow.State.DISABLED)
+    return True
+
+
+def drain(*, destination: Destination) -> bool | None:
+    """Deliver what waits, then disable. What is queued from now on may be delivered, too, or waits.
+
+    Returns:
+        Whether anything waits; else it is disabled at once. None where it is being drained already.
+
+    Raises:
+        Refused: it is disabled, or was never finished.
+    """
+    with transaction.atomic():
+        dataflow = _finished(destination)
+        if dataflow.state == Dataflow.State.DISABLED:
+            raise Refused(_("It is disabled, so nothing is delivered. Enable it first."))
+        if dataflow.draining_since is not None:
+            return None
+        waits = dataflow.pending.exists()
+        if waits:
+            _switch(dataflow, Dataflow.State.ENABLED, draining_since=timezone.now())
+        else:
+            _switch(dataflow, Dataflow.State.DISABLED)
+    return waits
+
+
+def finish_drains() -> int:
+    """Disable what is drained: nothing of what waited then is left. The sweep calls it. Returns how many."""
+    left = PendingExport.objects.filter(dataflow=OuterRef("pk"), created_at__lte=OuterRef("draining_since"))
+    draining = Dataflow.objects.filter(state=Dataflow.State.ENABLED, draining_since__isnull=False)
+    drained = draining.exclude(Exists(left)).update(state=Dataflow.State.DISABLED, draining_since=None)
+    if drained:
+        log.info("drained", count=drained)
+    return drained
+
+
+def _finished(destination: Destination) -> Dataflow:
+    """The destination's dataflow, locked. Raises Refused where it was never finished."""
+    dataflow = Dataflow.objects.select_for_update(no_key=True).filter(destination=destination).first()
+    if dataflow is None or dataflow.state == Dataflow.State.DRAFT:
+        raise Refused(_("The activation was never finished: choose segments and attributes first."))
+    return dataflow
+
+
+def _switch(dataflow: Dataflow, state: Dataflow.State, draining_since: datetime | None = None) -> None:
+    dataflow.state, dataflow.draining_since = state, draining_since
+    dataflow.save(update_fields=["state", "draining_since", "updated_at"])
+
+
+# -- what waits ----------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Replayed:
+    """What a replay queued.
+
+    Args:
+        queued: profiles, those included that waited already.
+        awake: the workers were told; False when Redis is away.
+        enabled: else it waits until the dataflow is enabled.
+        failures: dead letters that it closed.
+    """
+
+    queued: int
+    awake: bool
+    enabled: bool
+    failures: int = 0
+
+
+def set_lanes(*, destination: Destination, count: int, by: AbstractBaseUser | None) -> bool:
+    """Change how many workers may deliver at once; the export goes on. False where it was so already.
+
+    Raises:
+        Refused: it was never finished, or that is no number of lanes.
+    """
+    if not 1 <= count <= MAX_LANES:
+        raise Refused(_("A dataflow has 1 to %(most)s lanes.") % {"most": MAX_LANES}, step="lanes")
+    with transaction.atomic():
+        dataflow = _finished(destination)
+        if dataflow.lane_count == count:
+            return False
+        _audit("lanes_changed", dataflow, by, before=dataflow.lane_count, count=count)
+        dataflow.lane_count = count
+        dataflow.save(update_fields=["lane_count", "updated_at"])
+    outbox.wake(dataflow)
+    return True
+
+
+def purge(*, destination: Destination, by: AbstractBaseUser | None) -> int:
+    """Drop what waits: it will not be sent. Returns how many there were.
+
+    What is at the destination at this moment may still arrive.
+    """
+    return _drop(destination, by, "backlog_purged", only_bulk=False)
+
+
+def cancel_backfill(*, destination: Destination, by: AbstractBaseUser | None) -> int:
+    """Drop what waits of backfills and replays; changes of the moment stay. Returns how many there were."""
+    return _drop(destination, by, "backfill_cancelled", only_bulk=True)
+
+
+def _drop(destination: Destination, by: AbstractBaseUser | None, event: str, *, only_bulk: bool) -> int:
+    dataflow = selectors.find_dataflow(destination)
+    if dataflow is None:
+        return 0
+    dropped = backlog.drop(dataflow.pk, only_bulk=only_bulk)
+    _audit(event, dataflow, by, count=dropped)
+    return dropped
+
+
+def replay(
+    *,
+    destination: Destination,
+    period: selectors.Period | None,
+    seen: datetime | None,
+    by: AbstractBaseUser | None,
+) -> Replayed:
+    """Queue all members of the mapped segments, or what was exported in a period.
+
+    Args:
+        period: None for the members.
+        seen: ``bulk_at`` of the dataflow when this was decided: of two clicks, the second queues nothing.
+
+    Raises:
+        Refused: it was never finished, or something else was queued meanwhile.
+    """
+    with transaction.atomic():
+        dataflow = selectors.find_dataflow(destination)
         if dataflow is None or dataflow.state == Dataflow.State.DRAFT:
             raise Refused(_("The activation was never finished: choose segments and attributes first."))
-        if dataflow.state != before:
-            return None
-        dataflow.state = after
-        dataflow.save(update_fields=["state", "updated_at"])
-    return dataflow
+        if dataflow.bulk_at != seen:
+            raise _queued_meanwhile()
+        queued = _queue_many(dataflow, selectors.to_replay(dataflow, period))
+        if queued and not _note_bulk(dataflow, seen):
+            raise _queued_meanwhile()
+        _audit("replayed", dataflow, by, count=queued)
+    return _woken(dataflow, queued)
+
+
+def replay_failures(
+    *, destination: Destination, failures: QuerySet[FailedExport], by: AbstractBaseUser | None
+) -> Replayed:
+    """Queue the profiles of dead letters again, and close them; those that are closed already are left alone.
+
+    Args:
+        failures: of this destination.
+    """
+    with transaction.atomic():
+        dataflow = Dataflow.objects.get(destination=destination)
+        now = timezone.now()
+        # Closed first: of two clicks at the same moment, the second waits here, and then finds nothing open.
+        closed = _close(failures, FailedExport.State.REPLAYED, by, now)
+        queued = 0
+        if closed:
+            ours = FailedExport.objects.filter(
+                run__dataflow=dataflow, state=FailedExport.State.REPLAYED, closed_at=now
+            )
+            queued = _queue_many(dataflow, Profile.objects.filter(pk__in=ours.order_by().values("profile")))
+            _note_bulk(dataflow)
+        _audit("failures_replayed", dataflow, by, count=closed)
+    return _woken(dataflow, queued, closed)
+
+
+def discard_failures(
+    *, destination: Destination, failures: QuerySet[FailedExport], note: str, by: AbstractBaseUser | None
+) -> int:
+    """Close dead letters without sending anything. Returns how many were open.
+
+    Args:
+        note: why.
+
+    Raises:
+        Refused: no word why.
+    """
+    note = note.strip()
+    if not note:
+        raise Refused(_("Say why they are discarded."), step="note")
+    closed = _close(failures, FailedExport.State.DISCARDED, by, timezone.now(), note[:500])
+    dataflow = selectors.find_dataflow(destination)
+    if dataflow is not None:
+        _audit("failures_discarded", dataflow, by, count=closed)
+    return closed
+
+
+def _close(
+    failures: QuerySet[FailedExport],
+    state: FailedExport.State,
+    by: AbstractBaseUser | None,
+    now: datetime,
+    note: str = "",
+) -> int:
+    # The state stands outside of the subquery, too: there PostgreSQL looks again at a row that somebody else closed
+    # meanwhile.
+    chosen = FailedExport.objects.filter(
+        state=FailedExport.State.OPEN,
+        pk__in=failures.filter(state=FailedExport.State.OPEN).order_by().values("pk"),
+    )
+    return chosen.update(state=state, closed_at=now, closed_by=by and by.pk, note=note)
+
+
+def _queue_many(dataflow: Dataflow, profiles: QuerySet[Profile]) -> int:
+    return outbox.queue_many(dataflow.pk, profiles, ExportReason.REPLAY)
+
+
+def _note_bulk(dataflow: Dataflow, *seen: datetime | None) -> bool:
+    """Remember how many wait of the many, so that pages can tell how far it is. False where ``seen`` has passed."""
+    row = Dataflow.objects.filter(pk=dataflow.pk)
+    for moment in seen:
+        row = row.filter(bulk_at=moment)
+    waiting = PendingExport.objects.filter(dataflow=dataflow, bulk=True).count()
+    return bool(row.update(bulk_at=timezone.now(), bulk_total=waiting))
+
+
+def _queued_meanwhile() -> Refused:
+    return Refused(
+        _(
+            "A replay or backfill was queued since you looked: by a second click, or by somebody else. Look again."
+        )
+    )
+
+
+def _woken(dataflow: Dataflow, queued: int, failures: int = 0) -> Replayed:
+    enabled = dataflow.state == Dataflow.State.ENABLED
+    return Replayed(queued, outbox.wake(dataflow) if enabled and queued else True, enabled, failures)
+
+
+def _audit(event: str, dataflow: Dataflow, by: AbstractBaseUser | None, **numbers: int) -> None:
+    log.info(event, dataflow_id=str(dataflow.pk), by=by.pk if by else None, **numbers)
 
 
 # -- inside --------------------------------------------------------------------------------------------------------

@@ -6,16 +6,20 @@ import uuid
 
 from celery import shared_task
 
+from activation import services
 from activation.export import delivery, outbox
 
 
 @shared_task
-def deliver(dataflow_id: str) -> None:
-    """Deliver what waits for a dataflow."""
-    delivery.deliver(uuid.UUID(dataflow_id))
+def deliver(dataflow_id: str, lane: int) -> None:
+    """Deliver what waits in a lane of a dataflow."""
+    delivery.deliver(uuid.UUID(dataflow_id), lane)
 
 
 @shared_task
 def sweep() -> None:
-    """Start whatever stands: what a dead worker left, what was queued while Redis was away, what was held."""
-    outbox.wake_all(delivery.startable())
+    """Disable what is drained. Start whatever stands: what a dead worker left, what was queued while Redis was away,
+    what was held.
+    """
+    services.finish_drains()
+    outbox.wake_lanes(delivery.startable(), again=True)

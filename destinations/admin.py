@@ -202,7 +202,8 @@ class DestinationAdmin(Admin):
     search_fields = ("id", "name", "description", "account__name")
     fields = (
         "page", "name", "description", "account", "target", "state", "include_segment_names",
-        "include_segment_timestamps", "partition_key", "marketing_actions", "created_by", "created_at", "updated_at",
+        "include_segment_timestamps", "include_delivery", "partition_key", "marketing_actions", "created_by",
+        "created_at", "updated_at",
     )  # fmt: skip
 
     @admin.display(description=_("page"))

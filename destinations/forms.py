@@ -64,6 +64,14 @@ class SetupForm(forms.Form):
         required=False,
         help_text=_("Each segment membership has the times of its creation and last change, too."),
     )
+    include_delivery = forms.BooleanField(
+        label=_("Include delivery details"),
+        required=False,
+        help_text=_(
+            "Each record has a _delivery object: dataflow, profile, version, time and reason of the export. "
+            "Consumers can drop duplicates and order the records of a profile by its version."
+        ),
+    )
     partition_key = forms.ChoiceField(
         label=_("Partition key"),
         help_text=_(
@@ -113,7 +121,7 @@ class SetupForm(forms.Form):
         """The form as a person left it, not checked yet."""
         typed: dict[str, Any] = {name: data.get(name, "") for name in cls.base_fields}
         typed["marketing_actions"] = data.getlist("marketing_actions")
-        for name in ("include_segment_names", "include_segment_timestamps"):
+        for name in ("include_segment_names", "include_segment_timestamps", "include_delivery"):
             typed[name] = name in data
         return cls(initial=typed, destination=destination)
 
@@ -129,6 +137,7 @@ class SetupForm(forms.Form):
             description=cleaned["description"],
             include_segment_names=cleaned["include_segment_names"],
             include_segment_timestamps=cleaned["include_segment_timestamps"],
+            include_delivery=cleaned["include_delivery"],
             partition_key=cleaned["partition_key"],
             marketing_actions=[action.pk for action in cleaned["marketing_actions"]],
         )
@@ -142,6 +151,7 @@ def _stored(destination: Destination) -> dict[str, Any]:
         "description",
         "include_segment_names",
         "include_segment_timestamps",
+        "include_delivery",
         "partition_key",
     )
     stored = {name: getattr(destination, name) for name in names}

@@ -81,6 +81,7 @@ class Destination(models.Model):
     settings = models.JSONField(_("settings"), default=dict)  # the connector's: {"stream": …}
     include_segment_names = models.BooleanField(_("include segment names"), default=False)
     include_segment_timestamps = models.BooleanField(_("include segment timestamps"), default=False)
+    include_delivery = models.BooleanField(_("include delivery details"), default=False)
     # "profile", "identity:CODE" or "attribute:PATH"
     partition_key = models.CharField(_("partition key"), max_length=300, default=PARTITION_BY_PROFILE)
     marketing_actions = models.ManyToManyField(

@@ -1,6 +1,6 @@
 """What the workspace reads: destinations and accounts, and what the rows of their tables show.
 
-Dataflows, their lanes and runs belong to ``activation``, which this app does not import: they are reached by the
+Dataflows and their runs belong to ``activation``, which this app does not import: they are reached by the
 relations that point here.
 """
 
@@ -136,7 +136,7 @@ def destinations(
     account: Account | None = None,
     sort: str = "name",
 ) -> QuerySet[Destination]:
-    """Destinations with their account, dataflow and lane.
+    """Destinations with their account and dataflow.
 
     Args:
         search: a part of the name.
@@ -235,7 +235,7 @@ def totals() -> Totals:
 
 
 def _with_dataflow() -> QuerySet[Destination]:
-    return Destination.objects.select_related("account", "dataflow__lane")
+    return Destination.objects.select_related("account", "dataflow")
 
 
 def _dataflow(destination: Destination) -> Dataflow | None:
@@ -252,7 +252,7 @@ def _status() -> Case:
     return Case(
         When(Q(dataflow__isnull=True) | Q(dataflow__state="draft"), then=Value(Status.DRAFT)),
         When(dataflow__state="disabled", then=Value(Status.DISABLED)),
-        When(dataflow__lane__error_code__gt="", then=Value(Status.ERROR)),
+        When(dataflow__error_code__gt="", then=Value(Status.ERROR)),
         When(Exists(_runs().filter(dataflow=OuterRef("dataflow"))), then=Value(Status.ENABLED)),
         default=Value(Status.PROCESSING),
     )

@@ -74,6 +74,7 @@ class Setup:
     description: str = ""
     include_segment_names: bool = False
     include_segment_timestamps: bool = False
+    include_delivery: bool = False
     partition_key: str = Destination.PARTITION_BY_PROFILE
     marketing_actions: Collection[uuid.UUID] = ()
 
@@ -88,6 +89,7 @@ class Setup:
             "description": self.description,
             "include_segment_names": self.include_segment_names,
             "include_segment_timestamps": self.include_segment_timestamps,
+            "include_delivery": self.include_delivery,
             "partition_key": self.partition_key,
         }
 

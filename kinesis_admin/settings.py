@@ -128,6 +128,8 @@ if _database["ENGINE"] == "django.db.backends.sqlite3":
         Path(_database["NAME"]).parent.mkdir(parents=True, exist_ok=True, mode=0o700)
 else:
     _database["ENGINE"] = "django.db.backends.postgresql"
+    # A connection that a restart of the server broke is not handed out.
+    _database["CONN_HEALTH_CHECKS"] = True
     _database.setdefault("OPTIONS", {})["pool"] = {
         "min_size": 0,
         "max_size": env.int("DATABASE_POOL_SIZE", default=10),
@@ -197,7 +199,8 @@ HTTPS_ONLY = env.bool("HTTPS_ONLY", default=not DEBUG)
 if env.bool("BEHIND_TLS_PROXY", default=False):
     SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
 SECURE_SSL_REDIRECT = HTTPS_ONLY
-SECURE_REDIRECT_EXEMPT = [r"^healthz$", r"^readyz$"]  # asked by load balancers over plain HTTP
+# Asked by load balancers and Prometheus over plain HTTP.
+SECURE_REDIRECT_EXEMPT = [r"^healthz$", r"^readyz$", r"^metrics$"]
 SECURE_HSTS_SECONDS = 365 * 24 * 3600 if HTTPS_ONLY else 0
 SECURE_HSTS_INCLUDE_SUBDOMAINS = HTTPS_ONLY
 SECURE_HSTS_PRELOAD = HTTPS_ONLY
@@ -227,6 +230,11 @@ AUTH_PASSWORD_VALIDATORS = [
 # A form over 2,000 attributes still comes through, to be refused in words.
 DATA_UPLOAD_MAX_NUMBER_FIELDS = 20_000
 DATA_UPLOAD_MAX_MEMORY_SIZE = 5 * 1024 * 1024
+
+# --- Monitoring -----------------------------------------------------------------------------------------------------
+
+# Who may read /metrics: whoever has this bearer token; without one, only this machine.
+METRICS_TOKEN = env.str("METRICS_TOKEN", default="")
 
 # --- Languages and time --------------------------------------------------------------------------------------------
 

@@ -7,6 +7,7 @@ from django.contrib.auth import views as auth
 from django.urls import include, path
 from django.views.generic import RedirectView
 
+from activation.views.metrics import metrics
 from kinesis_admin import health
 
 urlpatterns = [
@@ -30,6 +31,7 @@ urlpatterns = [
     path("i18n/", include("django.conf.urls.i18n")),
     path("healthz", health.healthz, name="healthz"),
     path("readyz", health.readyz, name="readyz"),
+    path("metrics", metrics, name="metrics"),
     path("admin/", admin.site.urls),
     path("destinations/", include("destinations.urls")),
     path("activation/", include("activation.urls")),

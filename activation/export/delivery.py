@@ -1,213 +1,344 @@
-"""Delivers what waits: takes a dataflow's lane, and batch after batch reads, builds, sends and settles."""
+"""Delivers what waits: takes a lane, and batch after batch reads, builds, sends and settles.
+
+While one batch is at the destination, the one before it is settled and the one after it is read and built. No profile
+is in two of them: rows that are under way are not claimed again, and a lane has one worker.
+"""
 
 from __future__ import annotations
 
-import random
 import time
 import uuid
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import TimeoutError as NotYet
 from contextlib import contextmanager
-from datetime import datetime
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import structlog
 from django.db import connection, transaction
-from django.db.models import Exists, Min, OuterRef, Q
+from django.db.models import Exists, Min, OuterRef, QuerySet
 from django.utils import timezone
 from django.utils.translation import gettext_noop
 
-from activation.export import lanes, outbox, records
-from activation.export.records import Builder, Layout, Snapshot, Unsendable
-from activation.export.settle import Claim, Outcome, settle
-from activation.models import Dataflow, PendingExport
-from destinations.connectors.base import ConnectorError, Record, Result, Sender, TryAgain
+from activation.export import lanes, outbox
+from activation.export.lanes import Lease
+from activation.export.pace import Pace
+from activation.export.records import Builder, Layout, Reader, Snapshot
+from activation.export.settle import Claim, Later, Outcome, settle
+from activation.export.ways import Way, open_way
+from activation.models import Dataflow, Lane, PendingExport
+from destinations.connectors.base import ConnectorError, Delivered, Record, Refused, Result, TryAgain
 from destinations.fields import KeyLost
 
 log = structlog.get_logger(__name__)
 
-SLICE = 10.0  # seconds that a task works before it queues behind the others
-SOON = 1.0  # seconds: rows that are due within them are waited for
-THROTTLED_PAUSE = 0.5  # seconds, when the whole batch was throttled
-FIRST_BATCH = 64  # profiles; doubled with every full batch that fits, up to what the sender takes
+SLICE = 2.0  # seconds that a task works before it queues behind the others
+PROBE = 25  # records of the first batch to a destination that refused before
+FIRST_BATCH = 64  # profiles; doubled with every batch that fits, up to what the sender takes
 BATCH_BYTES = 10 * 1024 * 1024  # of records at once: memory is bounded, however much profiles hold
+RENEW_EVERY = lanes.LEASE.total_seconds() / 4
+LONGEST_PLAN = timedelta(minutes=1)  # what is due later is the sweep's to find
 
 
-def deliver(dataflow_id: uuid.UUID) -> None:
-    """Deliver what waits for a dataflow, for :data:`SLICE` seconds at most, then let the workers be told again.
+def deliver(dataflow_id: uuid.UUID, number: int) -> None:
+    """Deliver what waits in a lane, for :data:`SLICE` seconds at most, then let the workers be told again.
 
     Does nothing while another worker does the same, while the dataflow is held for an error, or not enabled.
     """
-    token = lanes.take(dataflow_id)
-    if token is None:
+    lane = (dataflow_id, number)
+    with structlog.contextvars.bound_contextvars(dataflow_id=str(dataflow_id), lane=number):
+        lease = lanes.take(dataflow_id, number)
+        if lease is None:
+            return
+        with outbox.working(lane):
+            delivery = _Delivery(lease)
+            try:
+                delivery.run()
+            except lanes.LeaseLost:
+                log.warning("lease_lost")
+            finally:
+                lanes.give_back(lease, delivery.pace.learned)
+        # From here on others are told of new rows; the look is for those that came while nobody was.
+        _go_on(lane, delivery)
+
+
+def _go_on(lane: lanes.LaneKey, delivery: _Delivery) -> None:
+    dataflow_id, number = lane
+    if delivery.cured:
+        outbox.wake_lanes(lanes.every_lane([dataflow_id]), again=True)
         return
-    with structlog.contextvars.bound_contextvars(dataflow_id=str(dataflow_id)):
-        try:
-            _Delivery(dataflow_id, token).run()
-        except lanes.LeaseLost:
-            log.warning("lease_lost")
-        finally:
-            lanes.give_back(dataflow_id, token)
-    # Also for what came after our last look: whoever queued it found the lane taken.
-    if dataflow_id in startable(dataflow_id):
-        outbox.wake_all([dataflow_id])
+    row = Dataflow.objects.filter(pk=dataflow_id, state=Dataflow.State.ENABLED, lane_count__gt=number)
+    of = row.filter(held_until=None).values_list("lane_count", flat=True).first()
+    due = _due(Lease(dataflow_id, number, of, uuid.UUID(int=0))) if of else None
+    if due is None:
+        return
+    now = timezone.now()
+    at = max(due, now + timedelta(seconds=delivery.wait))
+    if at <= now:
+        outbox.wake_lanes([lane])
+    elif at <= now + LONGEST_PLAN and lanes.plan_wake(lane, at):
+        outbox.wake_later(lane, (at - now).total_seconds())
 
 
-def startable(dataflow_id: uuid.UUID | None = None) -> list[uuid.UUID]:
-    """Enabled dataflows (or this one, if it is) with rows that are due and nobody to deliver them. One query."""
+def _due(lease: Lease) -> datetime | None:
+    """When the next row of a lane is due."""
+    due: datetime | None = _rows(lease).aggregate(due=Min("available_at"))["due"]
+    return due
+
+
+def _rows(lease: Lease) -> QuerySet[PendingExport]:
+    return PendingExport.objects.filter(dataflow=lease.dataflow_id, slot__range=lease.slots)
+
+
+def startable() -> list[lanes.LaneKey]:
+    """Lanes that nobody delivers, of enabled dataflows with rows that are due. Two queries."""
     now = timezone.now()
     due = PendingExport.objects.filter(dataflow=OuterRef("pk"), available_at__lte=now)
-    found = Dataflow.objects.filter(Exists(due), state=Dataflow.State.ENABLED).exclude(
-        Q(lane__leased_until__gt=now) | Q(lane__held_until__gt=now)
-    )
-    if dataflow_id is not None:
-        found = found.filter(pk=dataflow_id)
-    return list(found.order_by().values_list("pk", flat=True))
+    found = Dataflow.objects.filter(Exists(due), state=Dataflow.State.ENABLED).exclude(held_until__gt=now)
+    wanted = [
+        (dataflow_id, number)
+        for dataflow_id, count in found.order_by().values_list("pk", "lane_count")
+        for number in range(count)
+    ]
+    leased = Lane.objects.filter(leased_until__gt=now).values_list("dataflow_id", "number")
+    return sorted(set(wanted).difference(leased))
+
+
+@dataclass(slots=True)
+class _Batch:
+    """Some rows on their way.
+
+    Args:
+        way: where they go.
+        sending: those that have a record.
+        outcomes: what became of the others; in the end, of all.
+    """
+
+    way: Way
+    sending: list[tuple[Claim, Record]] = field(default_factory=list)
+    outcomes: list[Outcome] = field(default_factory=list)
+    identities: dict[uuid.UUID, int] = field(default_factory=dict)
+    future: Future[list[Result]] | None = None
+
+    @property
+    def ids(self) -> set[int]:
+        return {claim.id for claim, _ in self.sending} | {outcome.claim.id for outcome in self.outcomes}
 
 
 class _Delivery:
     """One worker's time with one lane."""
 
-    def __init__(self, dataflow_id: uuid.UUID, token: uuid.UUID) -> None:
-        self._dataflow_id = dataflow_id
-        self._token = token
-        self._sender: Sender | None = None
-        self._connected: Any = None  # what the sender was opened with
+    def __init__(self, lease: Lease) -> None:
+        self._lease = lease
+        self.pace = Pace(lease.pace, time.monotonic())
+        self.wait = 0.0  # seconds until the destination has room
+        self.cured = False  # it refused before, and takes records again
+        self._probing = lease.probing
+        self._erring = False
+        self._renewed = time.monotonic()
+        self._reader: Reader | None = None
         self._builder: Builder | None = None
         self._built: Any = None  # what the builder was compiled from
         self._most = FIRST_BATCH
+        self._passed: tuple[datetime, int] = (datetime.min.replace(tzinfo=UTC), 0)  # of the bulk rows
 
     def run(self) -> None:
-        deadline = time.monotonic() + SLICE
-        try:
-            while time.monotonic() < deadline:
-                dataflow = self._dataflow()
-                if dataflow is None:
-                    return
-                self._open(dataflow)
-                assert self._sender is not None
-                claims, snapshots = self._claim(min(self._most, self._sender.batch_size))
-                if not claims:
-                    wait = self._seconds_to_next()
-                    if wait is None or wait > SOON:
-                        return
-                    time.sleep(wait)
-                    continue
-                pause = self._send(self._sender, claims, snapshots)
-                time.sleep(pause)
-        except (ConnectorError, KeyLost) as error:
-            self._hold(error)
-        finally:
-            self._close()
+        """Until the time is over, nothing is due, or the destination refuses."""
+        ends = time.monotonic() + SLICE
+        flying: _Batch | None = None
+        refusal: ConnectorError | KeyLost | None = None
+        with ThreadPoolExecutor(1, thread_name_prefix="wire") as wire:
+            try:
+                while refusal is None:
+                    batch = None
+                    try:
+                        if time.monotonic() < ends and not (flying and self._probing):
+                            batch = self._next(flying)
+                    except (ConnectorError, KeyLost) as error:
+                        refusal = error
+                    if landed := flying:
+                        refusal = self._land(landed) or refusal
+                    flying = self._fly(wire, batch) if batch and not refusal else None
+                    # What has no record is settled whatever the destination says.
+                    for done in (landed, None if flying else batch):
+                        if done:
+                            refusal = self._settle(done) or refusal
+                    if not (batch or landed):
+                        break
+            finally:
+                # Also when something failed here: what is at the destination may have been taken. And whatever was
+                # said before, this is its newest answer.
+                if flying:
+                    refusal = self._land(flying)
+                    refusal = self._settle(flying) or refusal
+        if refusal:
+            self._hold(refusal)
 
     # -- one step each -----------------------------------------------------------------------------------------
 
-    def _dataflow(self) -> Dataflow | None:
-        """The dataflow as it is now, if it is enabled: asked before every batch, so that disabling works at once."""
-        dataflows = Dataflow.objects.select_related("destination__account")
-        return dataflows.filter(pk=self._dataflow_id, state=Dataflow.State.ENABLED).first()
+    def _next(self, flying: _Batch | None) -> _Batch | None:
+        """Claim, read and build a batch; None when nothing is due."""
+        dataflow = self._dataflow()
+        if dataflow is None:
+            return None
+        way = self._open(dataflow)
+        assert self._reader is not None and self._builder is not None
+        now = time.monotonic()
+        most = self.pace.room(min(self._most, PROBE if self._probing else way.sender.batch_size), now)
+        if most == 0:
+            self.wait = self.pace.wait(now)
+            return None
+        self.wait = 0.0
+        with _one_moment():
+            claims = self._claim(most, flying.ids if flying else set())
+            if not claims:
+                return None
+            snapshots = self._reader.read(claim.profile_id for claim in claims)
+        return self._build(claims, snapshots, way, now)
 
-    def _open(self, dataflow: Dataflow) -> None:
-        """Have a builder and a sender for what the dataflow is now.
+    def _build(
+        self, claims: Sequence[Claim], snapshots: Mapping[uuid.UUID, Snapshot], way: Way, now: float
+    ) -> _Batch:
+        """The records of the claims, up to :data:`BATCH_BYTES`: the rows after that go on waiting."""
+        assert self._builder is not None
+        batch = _Batch(way)
+        limited, room = self.pace.limited, BATCH_BYTES
+        self._most = max(self._most, 2 * len(claims))
+        for claim in claims:
+            snapshot = snapshots.get(claim.profile_id)
+            if snapshot is None:
+                batch.outcomes.append(Outcome(claim, None))
+                continue
+            built = self._builder.build(snapshot, reason=claim.reason)
+            if not isinstance(built, Record):
+                batch.outcomes.append(Outcome(claim, built))
+            elif len(built.data) > room and batch.sending:
+                self._most = len(batch.sending)
+                break
+            elif limited and (seconds := self.pace.turn(way.shards.shard(built.partition_key), now)):
+                batch.outcomes.append(Outcome(claim, Later(seconds)))
+            else:
+                room -= len(built.data)
+                batch.sending.append((claim, built))
+                batch.identities[claim.profile_id] = len(snapshot.identities)
+            if claim.bulk:
+                self._passed = (claim.available_at, claim.id)
+        return batch
+
+    def _dataflow(self) -> Dataflow | None:
+        """The dataflow as it is now, if it is enabled with the same lanes: asked before every batch, so that disabling
+        works at once.
+        """
+        dataflows = Dataflow.objects.select_related("destination__account")
+        dataflow = dataflows.filter(
+            pk=self._lease.dataflow_id, state=Dataflow.State.ENABLED, lane_count=self._lease.of
+        ).first()
+        self._erring = dataflow is not None and dataflow.error_at is not None
+        return dataflow
+
+    def _open(self, dataflow: Dataflow) -> Way:
+        """Have a builder and a way for what the dataflow is now.
 
         Raises:
             ConnectorError, KeyLost: there is no way to the destination.
         """
-        destination = dataflow.destination
-        built = (dataflow.version, destination.version)
-        if self._builder is None or built != self._built:
-            self._builder, self._built = Builder(Layout.of(dataflow)), built
-        connected = (destination.version, destination.account.credentials, destination.account.updated_at)
-        if self._sender is None or connected != self._connected:
-            self._close()
-            try:
-                type_ = destination.type
-            except KeyError:
-                name = destination.account.connector
-                raise ConnectorError(
-                    "NotAvailable", f"The destination type “{name}” is not installed."
-                ) from None
-            self._sender = type_.open_sender(destination.account.connection(), destination.settings)
-            self._connected = connected
+        built = (dataflow.version, dataflow.destination.version)
+        if built != self._built:
+            layout = Layout.of(dataflow)
+            self._builder, self._built = Builder(layout), built
+            self._reader = Reader(dataflow_id=dataflow.pk if layout.delivery_of else None)
+        return open_way(dataflow.destination)
 
-    def _claim(self, most: int) -> tuple[list[Claim], dict[uuid.UUID, Snapshot]]:
-        """The next rows that are due and the profiles they name, both as of one moment. Four queries."""
-        with _one_moment():
-            rows = PendingExport.objects.filter(
-                dataflow=self._dataflow_id, available_at__lte=timezone.now()
-            ).order_by("available_at", "id")
-            claims = [
-                Claim(*row)
-                for row in rows.values_list("pk", "profile_id", "generation", "attempts", "created_at")[:most]
+    def _claim(self, most: int, under_way: set[int]) -> list[Claim]:
+        """The next rows that are due: changes of the moment, then of those that were queued by the many."""
+        found = self._claimed(most + len(under_way), bulk=False)
+        claims = [claim for claim in found if claim.id not in under_way][:most]
+        if len(claims) < most:
+            claims += [
+                claim for claim in self._claimed(most - len(claims), bulk=True) if claim.id not in under_way
             ]
-            return claims, records.read(claim.profile_id for claim in claims) if claims else {}
+        return claims
 
-    def _seconds_to_next(self) -> float | None:
-        next_at: datetime | None = PendingExport.objects.filter(dataflow=self._dataflow_id).aggregate(
-            next=Min("available_at")
-        )["next"]
-        return None if next_at is None else max(0.0, (next_at - timezone.now()).total_seconds())
-
-    def _send(self, sender: Sender, claims: Sequence[Claim], snapshots: dict[uuid.UUID, Snapshot]) -> float:
-        """Build, send and settle a batch.
-
-        Returns:
-            Seconds to wait before the next, so that a stream that throttles is not asked in vain.
-
-        Raises:
-            ConnectorError: the destination as a whole refused; what has no record is settled nevertheless.
-        """
-        outcomes, sending = self._build(claims, snapshots)
-        all_fit = len(outcomes) + len(sending) == len(claims)
-        self._most = max(self._most, 2 * len(claims)) if all_fit else len(sending)
-        refusal: ConnectorError | None = None
-        results: Sequence[Result] = ()
-        if sending:
-            try:
-                results = sender.send([record for _, record in sending])
-            except ConnectorError as error:
-                refusal = error
-        outcomes += [
-            Outcome(claim, result, len(record.data), len(snapshots[claim.profile_id].identities))
-            for (claim, record), result in zip(sending, results, strict=False)
-        ]
-        if outcomes:
-            settle(self._dataflow_id, self._token, outcomes)
-        if refusal:
-            raise refusal
-        throttled = sum(isinstance(result, TryAgain) for result in results)
-        log.info(
-            "batch_settled",
-            sent=len(results) - throttled,
-            throttled=throttled,
-            unsendable=sum(isinstance(o.result, Unsendable) for o in outcomes),
+    def _claimed(self, most: int, *, bulk: bool) -> list[Claim]:
+        rows = _rows(self._lease).filter(bulk=bulk, available_at__lte=timezone.now())
+        if bulk:
+            # From where the last look ended: what was sent since stays in the index until it is vacuumed.
+            at, row_id = self._passed
+            rows = rows.extra(
+                where=["(available_at, id) > (%s, %s)"],
+                params=[connection.ops.adapt_datetimefield_value(at), row_id],
+            )
+        columns = (
+            "pk",
+            "profile_id",
+            "generation",
+            "attempts",
+            "created_at",
+            "reason",
+            "bulk",
+            "available_at",
         )
-        if sending:
-            lanes.reached(self._dataflow_id, self._token)
-        share = throttled / len(sending) if sending else 0.0
-        return THROTTLED_PAUSE * share * random.uniform(0.8, 1.2)
+        return [Claim(*row) for row in rows.order_by("available_at", "id").values_list(*columns)[:most]]
 
-    def _build(
-        self, claims: Sequence[Claim], snapshots: dict[uuid.UUID, Snapshot]
-    ) -> tuple[list[Outcome], list[tuple[Claim, Record]]]:
-        """What became of the claims that have no record, and the records of the others, in their order.
+    def _fly(self, wire: ThreadPoolExecutor, batch: _Batch) -> _Batch | None:
+        if not batch.sending:
+            return None
+        if time.monotonic() - self._renewed > RENEW_EVERY:
+            # Reading took its time: whoever lost the lane meanwhile sends nothing that is old by now.
+            self._renew()
+        batch.future = wire.submit(batch.way.sender.send, [record for _, record in batch.sending])
+        return batch
 
-        Ends with the last record that :data:`BATCH_BYTES` have room for: the rows after it go on waiting.
-        """
-        assert self._builder is not None
-        outcomes: list[Outcome] = []
-        sending: list[tuple[Claim, Record]] = []
-        room = BATCH_BYTES
-        for claim in claims:
-            snapshot = snapshots.get(claim.profile_id)
-            built = self._builder.build(snapshot) if snapshot else None
-            if not isinstance(built, Record):
-                outcomes.append(Outcome(claim, built))
-                continue
-            room -= len(built.data)
-            if room < 0 and sending:
+    def _renew(self) -> None:
+        lanes.renew(self._lease)
+        self._renewed = time.monotonic()
+
+    def _land(self, batch: _Batch) -> ConnectorError | None:
+        """Wait for the answer, and keep the lane meanwhile. An error where the destination as a whole refused."""
+        assert batch.future is not None
+        while True:
+            try:
+                results = batch.future.result(RENEW_EVERY)
                 break
-            sending.append((claim, built))
-        return outcomes, sending
+            except NotYet:
+                self._renew()
+            except ConnectorError as error:
+                return error
+        shards = batch.way.shards
+        took: Counter[str] = Counter()
+        refused: Counter[str] = Counter()
+        for (claim, record), result in zip(batch.sending, results, strict=True):
+            batch.outcomes.append(
+                Outcome(claim, result, len(record.data), batch.identities[claim.profile_id])
+            )
+            if isinstance(result, Delivered):
+                shards.learn(record.partition_key, result.shard)
+                took[result.shard] += 1
+            elif isinstance(result, TryAgain) and result.throttled:
+                refused[result.shard or shards.shard(record.partition_key)] += 1
+        self.pace.heard(took, refused, time.monotonic())
+        return None
+
+    def _settle(self, batch: _Batch) -> ConnectorError | None:
+        """Record what became of a batch. An error where the destination did not answer for a single record."""
+        settle(self._lease, batch.outcomes)
+        self._renewed = time.monotonic()
+        results = [o.result for o in batch.outcomes if isinstance(o.result, (Delivered, Refused, TryAgain))]
+        delivered = sum(isinstance(result, Delivered) for result in results)
+        log.info("batch_settled", delivered=delivered, others=len(batch.outcomes) - delivered)
+        if not results:
+            return None
+        failures = [result for result in results if isinstance(result, TryAgain) and not result.throttled]
+        if len(failures) == len(results):
+            return ConnectorError(failures[0].code, failures[0].message)
+        self.cured = self.cured or self._probing
+        self._probing = False
+        if self._erring:
+            lanes.reached(self._lease.dataflow_id)
+        return None
 
     def _hold(self, error: ConnectorError | KeyLost) -> None:
         if isinstance(error, KeyLost):
@@ -218,12 +349,7 @@ class _Delivery:
         else:
             code, message = error.code, error.message
         log.warning("dataflow_held", code=code)
-        lanes.hold(self._dataflow_id, self._token, code, message)
-
-    def _close(self) -> None:
-        if self._sender is not None:
-            self._sender.close()
-            self._sender = None
+        lanes.hold(self._lease.dataflow_id, code, message)
 
 
 @contextmanager

@@ -1,69 +1,165 @@
-"""The right to deliver a dataflow's records: a lease with an expiry, fenced by a token.
+"""Who delivers what: a dataflow's profiles are split over lanes, and one worker at a time has a lane.
 
-A worker that dies loses its lease by time. One that was only slow finds another's token when it comes to settle, and
-commits nothing.
+A lease ends by time, so that a worker that dies loses it. One that was only slow finds another's token when it comes
+to settle, and commits nothing. While the destination as a whole refuses, the dataflow is held, and one lane at a time
+tries.
 """
 
 from __future__ import annotations
 
 import uuid
-from collections.abc import Collection
-from datetime import timedelta
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import TypeAlias
 
-from django.db import IntegrityError
-from django.db.models import F, Q
+from django.db import transaction
+from django.db.models import F, Q, QuerySet
 from django.db.models.functions import Coalesce
 from django.utils import timezone
 
-from activation.models import Lane
+from activation.models import SLOTS, Dataflow, Lane, PendingExport
 
-LEASE = timedelta(seconds=30)  # longer than the longest request to the other side, by far
+LEASE = timedelta(seconds=20)
+"""Renewed with every batch and while one is under way; what a killed worker had is taken over after it, within 30 s."""
+
 SHORTEST_HOLD = timedelta(seconds=5)
 LONGEST_HOLD = timedelta(minutes=2)
+
+
+LaneKey: TypeAlias = tuple[uuid.UUID, int]
+"""A dataflow and the number of one of its lanes."""
 
 
 class LeaseLost(Exception):
     """Another worker has the lane by now."""
 
 
-def take(dataflow_id: uuid.UUID) -> uuid.UUID | None:
-    """Lease the lane of a dataflow.
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """The right to deliver what is in the slots of one lane.
+
+    Args:
+        number: which of ``of`` lanes, from 0.
+        probing: the destination refused before; this lane alone tries it again.
+        pace: see :class:`activation.export.pace.Pace`.
+    """
+
+    dataflow_id: uuid.UUID
+    number: int
+    of: int
+    token: uuid.UUID
+    probing: bool = False
+    pace: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def lane(self) -> LaneKey:
+        return self.dataflow_id, self.number
+
+    @property
+    def slots(self) -> tuple[int, int]:
+        return slots(self.number, self.of)
+
+
+def slots(number: int, of: int) -> tuple[int, int]:
+    """The first and the last slot of a lane."""
+    return number * SLOTS // of, (number + 1) * SLOTS // of - 1
+
+
+def lane_of(profile_id: uuid.UUID, of: int) -> int:
+    """In which of so many lanes a profile is."""
+    return ((profile_id.bytes[-1] + 1) * of - 1) // SLOTS
+
+
+def take(dataflow_id: uuid.UUID, number: int) -> Lease | None:
+    """Lease a lane.
 
     Returns:
-        The token; None where somebody has the lane, it is held for an error, or the dataflow is gone.
+        None where another worker has it, the dataflow is held or not enabled, or has no such lane (any more), or while
+        lanes of another number are still being delivered: no profile may be in two lanes at once.
     """
     now = timezone.now()
-    try:
-        Lane.objects.bulk_create([Lane(dataflow_id=dataflow_id)], ignore_conflicts=True)
-    except IntegrityError:
-        return None
-    token = uuid.uuid4()
-    taken = (
-        Lane.objects.filter(dataflow_id=dataflow_id)
-        .filter(Q(leased_until=None) | Q(leased_until__lte=now))
-        .filter(Q(held_until=None) | Q(held_until__lte=now))
-        .update(token=token, leased_until=now + LEASE)
-    )
-    return token if taken else None
+    with transaction.atomic():
+        # Locked: of two who take lanes of one dataflow, the second sees what the first took.
+        dataflow = (
+            Dataflow.objects.select_for_update(no_key=True)
+            .filter(pk=dataflow_id, state=Dataflow.State.ENABLED, lane_count__gt=number)
+            .filter(Q(held_until=None) | Q(held_until__lte=now))
+            .only("lane_count", "error_at")
+            .first()
+        )
+        if dataflow is None:
+            return None
+        of = dataflow.lane_count
+        lanes = {lane.number: lane for lane in Lane.objects.filter(dataflow=dataflow)}
+        leased = [lane for lane in lanes.values() if lane.leased_until and lane.leased_until > now]
+        if any(lane.number == number or lane.of != of for lane in leased):
+            return None
+        if any(lane.of != of and lane.token for lane in lanes.values()):
+            # Their time is over, but a slow worker may still come back: its profiles are in other lanes now.
+            Lane.objects.filter(dataflow=dataflow).exclude(of=of).update(token=None)
+        probing = dataflow.error_at is not None
+        if probing:
+            due = PendingExport.objects.filter(
+                dataflow=dataflow, slot__range=slots(number, of), available_at__lte=now
+            )
+            if leased or not due.exists():
+                return None
+            Dataflow.objects.filter(pk=dataflow_id).update(held_until=now + _hold(dataflow.error_at, now))
+        lane = lanes.get(number) or Lane(dataflow=dataflow, number=number)
+        if lane.of != of:
+            lane.pace = {}
+        lane.of, lane.token, lane.leased_until = of, uuid.uuid4(), now + LEASE
+        lane.save()
+        return Lease(dataflow_id, number, of, lane.token, probing, lane.pace)
 
 
-def renew(dataflow_id: uuid.UUID, token: uuid.UUID) -> None:
+def renew(lease: Lease) -> datetime:
     """Keep the lane for another lease; in a transaction, its row stays locked until the end.
+
+    Returns:
+        When the lease ends now: a moment that no other renewal has.
 
     Raises:
         LeaseLost: it is not ours any more.
     """
-    mine = Lane.objects.filter(dataflow_id=dataflow_id, token=token)
-    if not mine.update(leased_until=timezone.now() + LEASE):
+    until = timezone.now() + LEASE
+    if not _row(lease).update(leased_until=until):
         raise LeaseLost
+    return until
 
 
-def give_back(dataflow_id: uuid.UUID, token: uuid.UUID) -> None:
-    """Let the next one have it. Does nothing if it is not ours any more."""
-    Lane.objects.filter(dataflow_id=dataflow_id, token=token).update(token=None, leased_until=None)
+def is_leased_until(lease: Lease, until: datetime) -> bool:
+    """Whether the renewal that gave this moment was committed."""
+    return _row(lease).filter(leased_until=until).exists()
 
 
-def hold(dataflow_id: uuid.UUID, token: uuid.UUID, code: str, message: str) -> None:
+def give_back(lease: Lease, pace: Mapping[str, float]) -> None:
+    """Let the next one have it. Does nothing if it is not ours any more.
+
+    Args:
+        pace: what was learned of the shards.
+    """
+    _row(lease).update(token=None, leased_until=None, pace=dict(pace))
+
+
+def plan_wake(lane: LaneKey, at: datetime) -> bool:
+    """Whether a message to the workers is wanted for a lane: not where one is under way that comes earlier."""
+    dataflow_id, number = lane
+    now = timezone.now()
+    row = Lane.objects.filter(dataflow=dataflow_id, number=number)
+    later = Q(wake_at=None) | Q(wake_at__lte=now) | Q(wake_at__gt=at)
+    return bool(row.filter(later).update(wake_at=at))
+
+
+def _row(lease: Lease) -> QuerySet[Lane]:
+    return Lane.objects.filter(dataflow=lease.dataflow_id, number=lease.number, token=lease.token)
+
+
+# -- what the destination as a whole says ----------------------------------------------------------------------------
+
+
+def hold(dataflow_id: uuid.UUID, code: str, message: str) -> None:
     """The destination as a whole refuses: wait before the next try, as long again as it has refused already.
 
     Args:
@@ -71,31 +167,38 @@ def hold(dataflow_id: uuid.UUID, token: uuid.UUID, code: str, message: str) -> N
         message: its own words.
     """
     now = timezone.now()
-    since = (
-        Lane.objects.filter(dataflow_id=dataflow_id, token=token).values_list("error_at", flat=True).first()
-    )
-    length = min(max(now - (since or now), SHORTEST_HOLD), LONGEST_HOLD)
-    Lane.objects.filter(dataflow_id=dataflow_id, token=token).update(
-        held_until=now + length,
+    row = Dataflow.objects.filter(pk=dataflow_id)
+    since = row.values_list("error_at", flat=True).first()
+    row.update(
+        held_until=now + _hold(since, now),
         error_code=code[:100],
         error_message=message,
         error_at=Coalesce(F("error_at"), now),
     )
 
 
-def reached(dataflow_id: uuid.UUID, token: uuid.UUID) -> None:
+def _hold(since: datetime | None, now: datetime) -> timedelta:
+    return min(max(now - (since or now), SHORTEST_HOLD), LONGEST_HOLD)
+
+
+def reached(dataflow_id: uuid.UUID) -> None:
     """The destination answers again: forget its error."""
-    Lane.objects.filter(dataflow_id=dataflow_id, token=token).exclude(error_at=None).update(
+    Dataflow.objects.filter(pk=dataflow_id).exclude(error_at=None).update(
         held_until=None, error_code="", error_message="", error_at=None
     )
 
 
 def release(dataflow_ids: Collection[uuid.UUID]) -> None:
     """Something changed that may have cured the destination: try at once. What was wrong is shown until it works."""
-    Lane.objects.filter(dataflow__in=dataflow_ids).update(held_until=None)
+    Dataflow.objects.filter(pk__in=dataflow_ids).update(held_until=None)
+
+
+def every_lane(dataflow_ids: Iterable[uuid.UUID]) -> list[LaneKey]:
+    """The lanes of dataflows, to be told to the workers. One query."""
+    counts = Dataflow.objects.filter(pk__in=list(dataflow_ids)).values_list("pk", "lane_count")
+    return [(pk, number) for pk, count in sorted(counts) for number in range(count)]
 
 
 def lock(dataflow_id: uuid.UUID) -> None:
-    """Until the end of the transaction nobody takes the lane, and nobody settles in it."""
-    Lane.objects.bulk_create([Lane(dataflow_id=dataflow_id)], ignore_conflicts=True)
-    Lane.objects.select_for_update().get(dataflow_id=dataflow_id)
+    """Until the end of the transaction nobody settles in the lanes of a dataflow. (Taking one locks the dataflow.)"""
+    list(Lane.objects.select_for_update().filter(dataflow=dataflow_id).order_by("number"))

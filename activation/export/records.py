@@ -9,21 +9,22 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import time
 import uuid
-from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import orjson
 import structlog
+from django.db import connection
 from django.utils.translation import gettext_noop
 
 from activation.models import Dataflow, FailedExport, MappedAttribute, MappedSegment
 from destinations.connectors.base import Record
 from destinations.models import Destination
-from profiles.models import Identity, Profile, SegmentMembership
+from profiles.models import IdentityNamespace
 
 log = structlog.get_logger(__name__)
 
@@ -32,26 +33,34 @@ MAX_PARTITION_KEY = 256  # characters; Kinesis' limit
 # Parts that every record has as a whole: mapping a path below them adds nothing.
 ALWAYS_THERE = ("segmentMembership", "identityMap")
 
+# Keys of mapped paths, group by group; None where a path ends.
+_Plan: TypeAlias = "dict[str, _Plan | None]"
+
 
 class Membership(NamedTuple):
-    """A membership with what is told of its segment."""
+    """A membership with what is told of its segment; times as the database writes them, in UTC."""
 
     segment_id: str
     status: str
-    last_qualification_time: datetime
-    name: str
-    created_at: datetime
-    updated_at: datetime
+    last_qualification_time: str
+    name: str = ""
+    created_at: str = ""
+    updated_at: str = ""
 
 
 @dataclass(slots=True)
 class Snapshot:
-    """All that a record can be made of, as one moment had it."""
+    """All that a record can be made of, as one moment had it.
+
+    Args:
+        version: how many records of the profile were delivered before; 0 where nobody asked.
+    """
 
     profile_id: uuid.UUID
     attributes: Mapping[str, Any]
-    identities: list[tuple[str, str]] = field(default_factory=list)  # (namespace code, value)
-    memberships: list[Membership] = field(default_factory=list)
+    identities: Sequence[tuple[str, str]] = ()  # (namespace code in lower case, value)
+    memberships: Sequence[Membership] = ()
+    version: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +80,7 @@ class Layout:
         attributes: mapped paths in their order, and which are mandatory.
         partition_key: the rule of :attr:`destinations.models.Destination.partition_key`.
         mapped_at: for each mapped segment when it was mapped and when that was last changed.
+        delivery_of: the dataflow's id, where records tell of their delivery; else empty.
     """
 
     attributes: Sequence[tuple[str, bool]]
@@ -78,6 +88,7 @@ class Layout:
     include_names: bool = False
     include_timestamps: bool = False
     mapped_at: Mapping[str, tuple[datetime, datetime]] = field(default_factory=dict)
+    delivery_of: str = ""
 
     @classmethod
     def of(cls, dataflow: Dataflow) -> Layout:
@@ -94,35 +105,76 @@ class Layout:
             include_names=destination.include_segment_names,
             include_timestamps=destination.include_segment_timestamps,
             mapped_at=mapped_at,
+            delivery_of=str(dataflow.pk) if destination.include_delivery else "",
         )
 
 
-def read(profile_ids: Iterable[uuid.UUID]) -> dict[uuid.UUID, Snapshot]:
-    """Snapshots of profiles, in three queries. Profiles that are gone are not in it."""
-    ids = list(profile_ids)
-    found = {
-        profile_id: Snapshot(profile_id, attributes)
-        for profile_id, attributes in Profile.objects.filter(pk__in=ids).values_list("pk", "attributes")
-    }
-    identities = Identity.objects.filter(profile__in=ids)
-    for profile_id, code, value in identities.values_list("profile_id", "namespace__code", "value"):
-        if profile_id in found:
-            found[profile_id].identities.append((code, value))
-    memberships = SegmentMembership.objects.filter(profile__in=ids).values_list(
-        "profile_id",
-        "segment_id",
-        "status",
-        "last_qualification_time",
-        "segment__name",
-        "segment__created_at",
-        "segment__updated_at",
-    )
-    for profile_id, segment_id, status, qualified, name, created_at, updated_at in memberships:
-        if profile_id in found:
-            found[profile_id].memberships.append(
-                Membership(segment_id, status, qualified, name, created_at, updated_at)
+class Reader:
+    """Reads snapshots, all of a profile in one row: a third of the time that a row for each of its parts takes.
+
+    Kept for some seconds: it knows the codes of the namespaces.
+    """
+
+    def __init__(self, *, dataflow_id: uuid.UUID | None = None) -> None:
+        """
+        Args:
+            dataflow_id: whose delivered versions are read along; None where they do not matter.
+        """
+        namespaces = IdentityNamespace.objects.order_by().values_list("pk", "code")
+        self._codes = {pk: code.lower() for pk, code in namespaces}
+        self._dataflow_id = dataflow_id
+        version = (
+            "(SELECT d.version FROM activation_delivery d WHERE d.profile_id = p.id AND d.dataflow_id = %s)"
+            if dataflow_id
+            else "NULL"
+        )
+        if connection.vendor == "postgresql":
+            array, all_of, wanted = "json_build_array", "json_agg({})::text", "= ANY(%s)"
+        else:
+            array, all_of, wanted = (
+                "json_array",
+                "json_group_array({})",
+                "IN (SELECT value FROM json_each(%s))",
             )
-    return found
+        identity = all_of.format(f"{array}(i.namespace_id, i.value)")
+        membership = all_of.format(
+            f"{array}(m.segment_id, m.status, m.last_qualification_time, s.name, s.created_at, s.updated_at)"
+        )
+        self._sql = (
+            f"SELECT p.id, p.attributes, {version},"  # noqa: S608  (only the literals above)
+            f" (SELECT {identity} FROM profiles_identity i WHERE i.profile_id = p.id),"
+            f" (SELECT {membership} FROM profiles_segmentmembership m"
+            " JOIN profiles_segment s ON s.id = m.segment_id WHERE m.profile_id = p.id)"
+            f" FROM profiles_profile p WHERE p.id {wanted}"
+        )
+
+    def read(self, profile_ids: Iterable[uuid.UUID]) -> dict[uuid.UUID, Snapshot]:
+        """Snapshots of profiles, in one query. Profiles that are gone are not in it."""
+        params: list[Any] = [list(profile_ids)]
+        if connection.vendor == "sqlite":
+            params = [json.dumps([profile_id.hex for profile_id in params[0]])]
+        if self._dataflow_id:
+            own = self._dataflow_id if connection.vendor == "postgresql" else self._dataflow_id.hex
+            params.insert(0, own)
+        codes = self._codes
+        found = {}
+        with connection.cursor() as cursor:
+            cursor.execute(self._sql, params)
+            for key, attributes, version, identities, memberships in cursor:
+                profile_id = key if isinstance(key, uuid.UUID) else uuid.UUID(hex=key)
+                found[profile_id] = Snapshot(
+                    profile_id,
+                    # Not orjson: it makes floats of integers beyond 64 bits.
+                    json.loads(attributes),
+                    [(codes[pk], value) for pk, value in _rows(identities) if pk in codes],
+                    [Membership(*row) for row in _rows(memberships)],
+                    version or 0,
+                )
+        return found
+
+
+def _rows(text: str | None) -> list[Any]:
+    return orjson.loads(text) if text else []
 
 
 class Builder:
@@ -132,24 +184,32 @@ class Builder:
         self._layout = layout
         paths = [path for path, _ in layout.attributes if path.split(".", 1)[0] not in ALWAYS_THERE]
         covered = set(paths)
-        # A path below another mapped one is part of it already.
-        self._paths = [
-            keys for keys in (path.split(".") for path in paths) if not _has_ancestor(keys, covered)
-        ]
-        self._mandatory = [path for path, mandatory in layout.attributes if mandatory]
+        self._plan: _Plan = {}
+        for keys in (path.split(".") for path in paths):
+            # A path below another mapped one is part of it already.
+            if not _has_ancestor(keys, covered):
+                at = self._plan
+                for key in keys[:-1]:
+                    at = at.setdefault(key, {})  # type: ignore[assignment]
+                at[keys[-1]] = None
+        self._mandatory = [(path, path.split(".")) for path, mandatory in layout.attributes if mandatory]
         self._by, _, self._key = layout.partition_key.partition(":")
+        self._more = layout.include_names or layout.include_timestamps
 
-    def build(self, snapshot: Snapshot) -> Record | Unsendable:
-        """The record of a profile, or why it has none. Never raises: one profile does not stop the others."""
+    def build(self, snapshot: Snapshot, *, reason: str = "") -> Record | Unsendable:
+        """The record of a profile, or why it has none. Never raises: one profile does not stop the others.
+
+        Args:
+            reason: what starts the export, for the delivery details.
+        """
         try:
-            missing = self.missing(snapshot)
-            if missing:
+            if self._mandatory and (missing := self.missing(snapshot)):
                 return Unsendable(
                     FailedExport.Kind.EXCLUDED,
                     "MandatoryAttributeMissing",
                     f"{NOT_THERE}: {', '.join(missing)}",
                 )
-            return Record(self._partition_key(snapshot), _encode(self._tree(snapshot)))
+            return Record(self._partition_key(snapshot), _encode(self._tree(snapshot, reason)))
         except UnicodeEncodeError:
             reason = gettext_noop("A text in it is not valid Unicode: it has half of a surrogate pair.")
             return Unsendable(FailedExport.Kind.FAILED, "InvalidUnicode", reason)
@@ -167,34 +227,39 @@ class Builder:
 
     def missing(self, snapshot: Snapshot) -> list[str]:
         """Mandatory paths that the profile lacks. A value that is there but empty is there; null is not."""
-        return [path for path in self._mandatory if not self._has(snapshot, path)]
+        return [path for path, keys in self._mandatory if not self._has(snapshot, keys)]
 
     @staticmethod
-    def _has(snapshot: Snapshot, path: str) -> bool:
-        first = path.split(".", 1)[0]
-        if first == "segmentMembership":
+    def _has(snapshot: Snapshot, keys: Sequence[str]) -> bool:
+        if keys[0] == "segmentMembership":
             return bool(snapshot.memberships)
-        if first == "identityMap":
+        if keys[0] == "identityMap":
             return bool(snapshot.identities)
-        return value_at(snapshot.attributes, path.split(".")) is not None
+        return value_at(snapshot.attributes, keys) is not None
 
-    def _tree(self, snapshot: Snapshot) -> dict[str, Any]:
-        tree: dict[str, Any] = {}
-        for keys in self._paths:
-            value = value_at(snapshot.attributes, keys)
-            if value is None:
-                continue
-            at = tree
-            for key in keys[:-1]:
-                at = at.setdefault(key, {})
-            at[keys[-1]] = _sorted(value) if isinstance(value, (dict, list)) else value
-        tree["segmentMembership"] = {
-            "ups": {m.segment_id: self._membership(m) for m in sorted(snapshot.memberships)}
-        }
-        identity_map: dict[str, list[dict[str, str]]] = defaultdict(list)
-        for code, value in sorted((code.lower(), value) for code, value in snapshot.identities):
-            identity_map[code].append({"id": value})
+    def _tree(self, snapshot: Snapshot, reason: str) -> dict[str, Any]:
+        tree = _mapped(self._plan, snapshot.attributes)
+        memberships = sorted(snapshot.memberships)
+        if self._more:
+            told = {m.segment_id: self._membership(m) for m in memberships}
+        else:
+            told = {m[0]: {"lastQualificationTime": _iso(m[2]), "status": m[1]} for m in memberships}
+        tree["segmentMembership"] = {"ups": told}
+        identity_map: dict[str, list[dict[str, str]]] = {}
+        for code, value in sorted(snapshot.identities):
+            if code in identity_map:
+                identity_map[code].append({"id": value})
+            else:
+                identity_map[code] = [{"id": value}]
         tree["identityMap"] = identity_map
+        if self._layout.delivery_of:
+            tree["_delivery"] = {
+                "dataflowId": self._layout.delivery_of,
+                "profileId": str(snapshot.profile_id),
+                "version": snapshot.version + 1,
+                "exportedAt": math.floor(time.time() * 1000),
+                "reason": reason,
+            }
         return tree
 
     def _membership(self, membership: Membership) -> dict[str, Any]:
@@ -205,8 +270,8 @@ class Builder:
         if self._layout.include_names:
             told["name"] = membership.name
         if self._layout.include_timestamps:
-            told["createdAt"] = _milliseconds(membership.created_at)
-            told["updatedAt"] = _milliseconds(membership.updated_at)
+            told["createdAt"] = _milliseconds(_moment(membership.created_at))
+            told["updatedAt"] = _milliseconds(_moment(membership.updated_at))
             if mapped := self._layout.mapped_at.get(membership.segment_id):
                 told["mappingCreatedAt"], told["mappingUpdatedAt"] = map(_milliseconds, mapped)
         return told
@@ -216,7 +281,7 @@ class Builder:
         key = ""
         if self._by == "identity":
             code = self._key.lower()
-            key = min((value for c, value in snapshot.identities if c.lower() == code), default="")
+            key = min((value for c, value in snapshot.identities if c == code), default="")
         elif self._by == "attribute":
             value = value_at(snapshot.attributes, self._key.split("."))
             if isinstance(value, bool):
@@ -228,6 +293,20 @@ class Builder:
         if len(key) > MAX_PARTITION_KEY:
             return hashlib.sha256(key.encode()).hexdigest()
         return key
+
+
+def _mapped(plan: _Plan, attributes: Mapping[str, Any]) -> dict[str, Any]:
+    """What the attributes have of the plan; groups without anything are left out."""
+    tree: dict[str, Any] = {}
+    for key, below in plan.items():
+        value = attributes.get(key)
+        if value is None:
+            continue
+        if below is None:
+            tree[key] = _sorted(value) if isinstance(value, (dict, list)) else value
+        elif isinstance(value, dict) and (inner := _mapped(below, value)):
+            tree[key] = inner
+    return tree
 
 
 def value_at(attributes: Mapping[str, Any], keys: Sequence[str]) -> Any:
@@ -253,11 +332,22 @@ def _sorted(value: Any) -> Any:
     return value
 
 
-def _iso(moment: datetime) -> str:
-    """``2020-05-25T21:24:39Z``, with milliseconds where there are any."""
-    moment = moment.astimezone(UTC)
-    precision = "milliseconds" if moment.microsecond >= 1000 else "seconds"
-    return moment.replace(tzinfo=None).isoformat(timespec=precision) + "Z"
+def _iso(text: str) -> str:
+    """``2020-05-25T21:24:39Z``, with milliseconds where there are any.
+
+    Args:
+        text: as the database writes it: ``2020-05-25T21:24:39.5+00:00`` or ``2020-05-25 21:24:39.500000``.
+    """
+    if text[19:20] == ".":
+        milliseconds = (text[20:].partition("+")[0] + "00")[:3]
+        if milliseconds != "000":
+            return f"{text[:10]}T{text[11:19]}.{milliseconds}Z"
+    return f"{text[:10]}T{text[11:19]}Z"
+
+
+def _moment(text: str) -> datetime:
+    moment = datetime.fromisoformat(text)
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
 def _milliseconds(moment: datetime) -> int:

@@ -2,30 +2,30 @@
 
 from __future__ import annotations
 
+import json
 import random
 import uuid
-from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any, NamedTuple
 
-from django.db import IntegrityError, OperationalError, transaction
-from django.db.models import F
+from django.db import IntegrityError, OperationalError, connection, transaction
 from django.utils import timezone
 
-from activation.export import lanes
+from activation.export import lanes, latency
+from activation.export.lanes import Lease
 from activation.export.records import Unsendable
-from activation.models import DataflowRun, Delivery, FailedExport, PendingExport
+from activation.models import DataflowRun, FailedExport, PendingExport
 from destinations.connectors.base import Delivered, Refused, TryAgain
 from profiles.models import Profile
 
-ATTEMPTS = 3  # of a transaction that runs into another's changes
 SHORTEST_BACKOFF = 0.2  # seconds, doubled with every attempt
 LONGEST_BACKOFF = 30.0
+ATTEMPTS = 3  # at settling a batch
 
 
-@dataclass(frozen=True, slots=True)
-class Claim:
+class Claim(NamedTuple):
     """A row of the outbox as it was read."""
 
     id: int
@@ -33,6 +33,16 @@ class Claim:
     generation: int
     attempts: int
     created_at: datetime
+    reason: str
+    bulk: bool
+    available_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Later:
+    """Not sent: its shard has no room for it before so many seconds."""
+
+    seconds: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,12 +56,12 @@ class Outcome:
     """
 
     claim: Claim
-    result: Delivered | TryAgain | Refused | Unsendable | None
+    result: Delivered | TryAgain | Refused | Unsendable | Later | None
     bytes: int = 0
     identities: int = 0
 
 
-def settle(dataflow_id: uuid.UUID, token: uuid.UUID, outcomes: Sequence[Outcome]) -> None:
+def settle(lease: Lease, outcomes: Sequence[Outcome]) -> None:
     """Record what became of a batch: rows go, wait or stay; run, receipts and dead letters are written.
 
     A row that was written again since it was claimed stays for another go, though its delivery is counted.
@@ -59,108 +69,219 @@ def settle(dataflow_id: uuid.UUID, token: uuid.UUID, outcomes: Sequence[Outcome]
     Raises:
         LeaseLost: the lane is another worker's by now; nothing was recorded.
     """
+    if not outcomes:
+        return
+    until: datetime | None = None
     for attempt in range(1, ATTEMPTS + 1):
         try:
+            if until and lanes.is_leased_until(lease, until):
+                return  # only the answer to the commit was lost
             with transaction.atomic():
-                lanes.renew(dataflow_id, token)
-                _settle(dataflow_id, outcomes)
+                until = lanes.renew(lease)
+                _settle(lease.dataflow_id, outcomes, timezone.now())
             return
         except (IntegrityError, OperationalError):
-            # A profile was deleted between our look and our commit, or a deletion of several locked their rows in
-            # another order. What was sent can't be called back: it is worth a second look, which sees what they left.
+            # A profile was deleted between our look and our commit, a deletion of several locked their rows in
+            # another order, or the database started anew. What was sent can't be called back: it is worth a second
+            # look, which sees what they left.
             if attempt == ATTEMPTS:
                 raise
 
 
-def _settle(dataflow_id: uuid.UUID, outcomes: Sequence[Outcome]) -> None:
-    now = timezone.now()
-    # Locked in the order in which changes are queued. What was written again has another generation by now.
-    rows = PendingExport.objects.select_for_update().filter(pk__in=[o.claim.id for o in outcomes])
-    generations = dict(rows.order_by("profile_id").values_list("pk", "generation"))
-    profiles = Profile.objects.filter(pk__in=[o.claim.profile_id for o in outcomes])
-    there = set(profiles.values_list("pk", flat=True))
-
-    claims = [o.claim for o in outcomes if not isinstance(o.result, TryAgain) and o.claim.id in generations]
-    done = [claim.id for claim in claims if generations[claim.id] == claim.generation]
-    PendingExport.objects.filter(pk__in=done).delete()
-    if len(done) < len(claims):
+def _settle(dataflow_id: uuid.UUID, outcomes: Sequence[Outcome], now: datetime) -> None:
+    """1. The rows. 2. Receipts and dead letters. 3. The run, last: several lanes write it."""
+    rows = _Rows()
+    rows.lock([o.claim.id for o in outcomes])
+    done = [o.claim for o in outcomes if not isinstance(o.result, (TryAgain, Later))]
+    if done and rows.delete(done) < len(done):
         # Written again meanwhile: that is another export, with a history of its own.
-        again = PendingExport.objects.filter(pk__in=[claim.id for claim in claims])
+        again = PendingExport.objects.filter(pk__in=[claim.id for claim in done])
         again.update(attempts=0, error_code="", created_at=now)
-    _back_off([o for o in outcomes if isinstance(o.result, TryAgain)], now)
+    rows.put_off(outcomes, now)
 
     delivered = [(o, o.result) for o in outcomes if isinstance(o.result, Delivered)]
-    dead = [
-        (o, _letter(o.result))
-        for o in outcomes
-        if isinstance(o.result, (Refused, Unsendable)) and o.claim.profile_id in there
-    ]
-    retries = sum(
-        o.claim.attempts > 0 for o in outcomes if isinstance(o.result, (Delivered, TryAgain, Refused))
-    )
-    if not (delivered or dead or retries):
-        return
-    run, _ = DataflowRun.objects.get_or_create(
-        dataflow_id=dataflow_id,
-        started_at=now.replace(minute=0, second=0, microsecond=0),
-        defaults={"last_at": now},
-    )
-    excluded = sum(letter.kind == FailedExport.Kind.EXCLUDED for _, letter in dead)
-    DataflowRun.objects.filter(pk=run.pk).update(
-        last_at=now,
-        activated=F("activated") + len(delivered),
-        excluded=F("excluded") + excluded,
-        failed=F("failed") + len(dead) - excluded,
-        identities=F("identities") + sum(o.identities for o, _ in delivered),
-        retries=F("retries") + retries,
-        bytes=F("bytes") + sum(o.bytes for o, _ in delivered),
-        waited_seconds=F("waited_seconds")
-        + sum((now - o.claim.created_at).total_seconds() for o, _ in delivered),
-    )
-    FailedExport.objects.bulk_create(
-        FailedExport(
-            run=run,
-            profile_id=o.claim.profile_id,
-            kind=letter.kind,
-            code=letter.code[:100],
-            reason=letter.reason,
-            created_at=now,
-        )
-        for o, letter in dead
-    )
-    Delivery.objects.bulk_create(
-        [
-            Delivery(
-                dataflow_id=dataflow_id,
+    if delivered:
+        rows.receive(dataflow_id, delivered, now)
+    dead = [(o, _letter(o.result)) for o in outcomes if isinstance(o.result, (Refused, Unsendable))]
+    if dead:
+        profiles = Profile.objects.filter(pk__in=[o.claim.profile_id for o, _ in dead])
+        there = set(profiles.values_list("pk", flat=True))
+        dead = [(o, letter) for o, letter in dead if o.claim.profile_id in there]
+    sent = [o for o in outcomes if isinstance(o.result, (Delivered, TryAgain, Refused))]
+    if sent or dead:
+        run = _count(dataflow_id, delivered, dead, sent, now)
+        FailedExport.objects.bulk_create(
+            FailedExport(
+                run=run,
                 profile_id=o.claim.profile_id,
-                delivered_at=now,
-                shard=result.shard,
-                sequence_number=result.sequence_number,
+                kind=letter.kind,
+                code=letter.code[:100],
+                reason=letter.reason,
+                created_at=now,
             )
-            for o, result in delivered
-            if o.claim.profile_id in there
-        ],
-        update_conflicts=True,
-        unique_fields=["profile", "dataflow"],
-        update_fields=["delivered_at", "shard", "sequence_number"],
-    )
+            for o, letter in dead
+        )
 
 
-def _letter(result: Refused | Unsendable) -> Unsendable:
+def _letter(result: Any) -> Unsendable:
     if isinstance(result, Refused):
         return Unsendable(FailedExport.Kind.FAILED, result.code, result.message)
+    assert isinstance(result, Unsendable)
     return result
 
 
-def _back_off(outcomes: Sequence[Outcome], now: datetime) -> None:
-    """Let rows wait: longer with every attempt, and not all for the same time."""
-    alike: dict[tuple[int, str], list[int]] = defaultdict(list)
-    for outcome in outcomes:
-        assert isinstance(outcome.result, TryAgain)
-        alike[min(outcome.claim.attempts, 10), outcome.result.code].append(outcome.claim.id)
-    for (attempts, code), ids in alike.items():
-        longest = min(SHORTEST_BACKOFF * 2**attempts, LONGEST_BACKOFF)
-        wait = timedelta(seconds=random.uniform(longest / 2, longest))
-        PendingExport.objects.filter(pk__in=ids).update(
-            attempts=F("attempts") + 1, available_at=now + wait, error_code=code[:100]
+def _count(
+    dataflow_id: uuid.UUID,
+    delivered: Sequence[tuple[Outcome, Delivered]],
+    dead: Sequence[tuple[Outcome, Unsendable]],
+    sent: Sequence[Outcome],
+    now: datetime,
+) -> DataflowRun:
+    """Add a batch to the run of this hour."""
+    started_at = now.replace(minute=0, second=0, microsecond=0)
+    DataflowRun.objects.bulk_create(
+        [DataflowRun(dataflow_id=dataflow_id, started_at=started_at, last_at=now)], ignore_conflicts=True
+    )
+    run = DataflowRun.objects.select_for_update(no_key=True).get(
+        dataflow_id=dataflow_id, started_at=started_at
+    )
+    excluded = sum(letter.kind == FailedExport.Kind.EXCLUDED for _, letter in dead)
+    refusals = [o.result for o in sent if isinstance(o.result, TryAgain)]
+    run.last_at = now
+    run.activated += len(delivered)
+    run.excluded += excluded
+    run.failed += len(dead) - excluded
+    run.identities += sum(o.identities for o, _ in delivered)
+    run.attempts += len(sent)
+    run.retries += sum(o.claim.attempts > 0 for o in sent)
+    run.throttled += sum(result.throttled for result in refusals)
+    run.duplicates += sum(result.maybe_taken for result in refusals)
+    run.bytes += sum(o.bytes for o, _ in delivered)
+    run.latencies = latency.add(
+        run.latencies, ((now - o.claim.created_at).total_seconds() for o, _ in delivered)
+    )
+    run.save(update_fields=[*_COUNTED, "last_at"])
+    return run
+
+
+_COUNTED = (
+    "activated",
+    "excluded",
+    "failed",
+    "identities",
+    "attempts",
+    "retries",
+    "throttled",
+    "duplicates",
+    "bytes",
+    "latencies",
+)
+
+
+def backoff(attempts: int) -> float:
+    """Seconds that a record waits after its ``attempts`` + 1st refusal: with full jitter, longer every time."""
+    longest = min(SHORTEST_BACKOFF * 2 ** min(attempts, 20), LONGEST_BACKOFF)
+    return random.uniform(longest / 2, longest)
+
+
+_RECEIPTS_POSTGRESQL = """
+    INSERT INTO activation_delivery AS d
+        (dataflow_id, delivered_at, profile_id, reason, shard, sequence_number, version)
+    SELECT %s, %s, p.id, t.reason, t.shard, t.sequence_number, 1
+    FROM unnest(%s::uuid[], %s::text[], %s::text[], %s::text[]) AS t (profile_id, reason, shard, sequence_number)
+    JOIN profiles_profile p ON p.id = t.profile_id"""
+_RECEIPTS_SQLITE = """
+    INSERT INTO activation_delivery AS d
+        (dataflow_id, delivered_at, profile_id, reason, shard, sequence_number, version)
+    SELECT %s, %s, p.id, json_extract(value, '$[1]'), json_extract(value, '$[2]'), json_extract(value, '$[3]'), 1
+    FROM json_each(%s) JOIN profiles_profile p ON p.id = json_extract(value, '$[0]')"""
+_RECEIPTS_AGAIN = """
+    WHERE true ON CONFLICT (profile_id, dataflow_id) DO UPDATE SET delivered_at = excluded.delivered_at,
+        reason = excluded.reason, shard = excluded.shard, sequence_number = excluded.sequence_number,
+        version = d.version + 1"""
+
+
+class _Rows:
+    """The statements for many rows at once, as each database has them."""
+
+    def __init__(self) -> None:
+        self._postgresql = connection.vendor == "postgresql"
+
+    def lock(self, ids: Sequence[int]) -> None:
+        """In the order in which changes are queued, so that nobody waits in a circle. SQLite has one writer."""
+        if self._postgresql:
+            self._run(
+                "SELECT count(*) FROM (SELECT 1 FROM activation_pendingexport WHERE id = ANY(%s)"
+                " ORDER BY profile_id FOR UPDATE) locked",
+                [list(ids)],
+            )
+
+    def delete(self, claims: Sequence[Claim]) -> int:
+        """Those that are still of the generation that was claimed. How many they were."""
+        if self._postgresql:
+            return self._run(
+                "DELETE FROM activation_pendingexport p"
+                " USING unnest(%s::bigint[], %s::bigint[]) AS t (id, generation)"
+                " WHERE p.id = t.id AND p.generation = t.generation",
+                [[c.id for c in claims], [c.generation for c in claims]],
+            )
+        return self._run_each(
+            "DELETE FROM activation_pendingexport WHERE id = %s AND generation = %s",
+            [(c.id, c.generation) for c in claims],
         )
+
+    def put_off(self, outcomes: Sequence[Outcome], now: datetime) -> None:
+        """What was refused for now, or not sent: not before its time."""
+        rows = []
+        for o in outcomes:
+            if isinstance(o.result, TryAgain):
+                # Where a shard throttles, its pace says when there is room; other failures may last.
+                wait = backoff(0 if o.result.throttled else o.claim.attempts)
+                rows.append((1, now + timedelta(seconds=wait), o.result.code[:100], o.claim.id))
+            elif isinstance(o.result, Later):
+                rows.append((0, now + timedelta(seconds=o.result.seconds), "", o.claim.id))
+        if not rows:
+            return
+        if self._postgresql:
+            self._run(
+                "UPDATE activation_pendingexport p SET attempts = p.attempts + t.sent, available_at = t.at,"
+                " error_code = CASE WHEN t.sent = 1 THEN t.code ELSE p.error_code END"
+                " FROM unnest(%s::int[], %s::timestamptz[], %s::text[], %s::bigint[]) AS t (sent, at, code, id)"
+                " WHERE p.id = t.id",
+                [list(column) for column in zip(*rows, strict=True)],
+            )
+        else:
+            at = connection.ops.adapt_datetimefield_value
+            self._run_each(
+                "UPDATE activation_pendingexport SET attempts = attempts + %s, available_at = %s,"
+                " error_code = CASE WHEN %s = 1 THEN %s ELSE error_code END WHERE id = %s",
+                [(sent, at(moment), sent, code, row_id) for sent, moment, code, row_id in rows],
+            )
+
+    def receive(
+        self, dataflow_id: uuid.UUID, delivered: Sequence[tuple[Outcome, Delivered]], now: datetime
+    ) -> None:
+        """The receipts, of profiles that are still there."""
+        rows = [
+            (o.claim.profile_id, o.claim.reason, result.shard, result.sequence_number)
+            for o, result in sorted(delivered, key=lambda each: each[0].claim.profile_id)
+        ]
+        if self._postgresql:
+            columns = (list(column) for column in zip(*rows, strict=True))
+            self._run(_RECEIPTS_POSTGRESQL + _RECEIPTS_AGAIN, [dataflow_id, now, *columns])
+        else:
+            at = connection.ops.adapt_datetimefield_value(now)
+            text = json.dumps([(profile_id.hex, *rest) for profile_id, *rest in rows])
+            self._run(_RECEIPTS_SQLITE + _RECEIPTS_AGAIN, [dataflow_id.hex, at, text])
+
+    @staticmethod
+    def _run(sql: str, params: Sequence[Any]) -> int:
+        with connection.cursor() as cursor:
+            cursor.execute(sql, params)
+            return int(cursor.rowcount)
+
+    @staticmethod
+    def _run_each(sql: str, rows: Sequence[Sequence[Any]]) -> int:
+        with connection.cursor() as cursor:
+            cursor.executemany(sql, rows)
+            return int(cursor.rowcount)

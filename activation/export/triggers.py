@@ -7,7 +7,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from activation.export import outbox
+from activation.export import lanes, outbox
 from activation.export.records import ALWAYS_THERE
 from activation.models import Dataflow, ExportReason, MappedAttribute, MappedSegment
 from profiles.models import SegmentMembership
@@ -25,7 +25,7 @@ def queue_exports(sender: Any = None, *, changes: Sequence[ProfileChange], **_kw
     A constant number of queries, however many changes and dataflows there are.
     """
     outbox.hold_mappings()
-    live = set(Dataflow.objects.filter(state__in=LIVE).values_list("pk", flat=True))
+    live = dict(Dataflow.objects.filter(state__in=LIVE).values_list("pk", "lane_count"))
     if not live:
         return
     # The strongest cause is told last, so that it stays.
@@ -45,7 +45,9 @@ def queue_exports(sender: Any = None, *, changes: Sequence[ProfileChange], **_kw
         outbox.queue(
             (dataflow_id, profile_id, reason) for (dataflow_id, profile_id), reason in reasons.items()
         )
-        outbox.wake_on_commit(dataflow_id for dataflow_id, _ in reasons)
+        outbox.wake_on_commit(
+            (dataflow_id, lanes.lane_of(profile_id, live[dataflow_id])) for dataflow_id, profile_id in reasons
+        )
 
 
 def _joined_or_left(changes: Sequence[ProfileChange]) -> set[Pair]:

@@ -144,7 +144,7 @@ def _number(text: str, otherwise: int) -> int:
 
 def _find(destination_id: uuid.UUID) -> Destination:
     found = Destination.objects.filter(pk=destination_id)
-    destination = found.select_related("account", "created_by", "dataflow__lane").first()
+    destination = found.select_related("account", "created_by", "dataflow").first()
     if destination is None:
         raise Http404
     return destination

@@ -311,6 +311,15 @@
   }
   // A response may say HX-Trigger: {"toast": {"text": "…", "variant": "success"}}.
   document.addEventListener("toast", (event) => toast(event.detail.text || event.detail.value, event.detail.variant));
+  // A dialog that HTMX has filled with a question opens; once it closes, the focus is back at who asked, or at what has
+  // taken its place meanwhile.
+  document.addEventListener("htmx:afterSwap", (event) => {
+    const dialog = event.detail.target;
+    if (!(dialog instanceof HTMLDialogElement) || dialog.open) return;
+    const asked = event.detail.requestConfig?.elt?.id;
+    dialog.addEventListener("close", () => document.getElementById(asked)?.focus(), { once: true });
+    dialog.showModal();
+  });
   document.addEventListener("htmx:afterSettle", (event) => prepare(event.detail.elt));
 
   function prepare(root) {

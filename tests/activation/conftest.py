@@ -4,7 +4,7 @@ import pytest
 from django.contrib.auth.models import User
 from django.test import Client
 
-from activation.views import WIZARD
+from activation.views.wizard import WIZARD
 from destinations.models import Destination
 from tests.activation.wizard import signed_in
 from tests.factories import DestinationFactory, UserFactory

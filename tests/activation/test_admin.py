@@ -46,9 +46,14 @@ def rows() -> None:
     )
     PendingExport.objects.create(dataflow=dataflow, profile=profile, reason="backfill")
     Delivery.objects.create(
-        dataflow=dataflow, profile=profile, delivered_at=now, shard="s", sequence_number="1"
+        dataflow=dataflow,
+        profile=profile,
+        delivered_at=now,
+        reason="backfill",
+        shard="s",
+        sequence_number="1",
     )
-    Lane.objects.create(dataflow=dataflow)
+    Lane.objects.create(dataflow=dataflow, number=0, of=4)
     DraftSegment.objects.create(dataflow=dataflow, segment=SegmentFactory.create())
     field = SchemaField.objects.get(path="personID")
     DraftAttribute.objects.create(dataflow=dataflow, field=field, position=0)

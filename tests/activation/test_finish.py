@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import time
 import uuid
 from datetime import timedelta
 from typing import Any
@@ -17,6 +19,7 @@ from activation import preview, selectors, services
 from activation.export import outbox
 from activation.models import (
     Dataflow,
+    Delivery,
     DraftAttribute,
     DraftSegment,
     MappedAttribute,
@@ -24,7 +27,7 @@ from activation.models import (
     PendingExport,
 )
 from activation.selectors import RECOMMENDED
-from activation.views import WIZARD
+from activation.views.wizard import WIZARD
 from destinations.connectors.base import ConnectorError, Target
 from destinations.models import Destination
 from profiles.models import Segment
@@ -404,6 +407,27 @@ def test_the_sample_is_the_record_of_the_member_with_most(client: Client, destin
     send_attributes(client, destination, "homeAddress.city")
     text = client.get(url("sample", destination), headers=HTMX).content.decode()
     assert "서울" in text and "지우" not in text
+
+
+def test_delivery_details_are_in_the_sample_as_they_would_be_sent(
+    client: Client, destination: Destination
+) -> None:
+    member = MembershipFactory.create()
+    ready(client, destination, member.segment)
+    assert "_delivery" not in client.get(url("sample", destination), headers=HTMX).content.decode()
+    Destination.objects.update(include_delivery=True)
+    dataflow = Dataflow.objects.get(destination=destination)
+    Delivery.objects.create(
+        dataflow=dataflow, profile=member.profile, delivered_at=timezone.now(), reason="backfill",
+        shard="s", sequence_number="1", version=4,
+    )  # fmt: skip
+    sample = client.get(url("sample", destination), headers=HTMX).context["sample"]
+    told = json.loads(sample.record.data)["_delivery"]
+    assert time.time() * 1000 - told.pop("exportedAt") < 60_000
+    assert told == {
+        "dataflowId": str(dataflow.pk), "profileId": str(member.profile_id), "version": 5, "reason": "backfill",
+    }  # fmt: skip
+    assert "Delivery details" in client.get(url("review", destination)).content.decode()
 
 
 def test_another_member_goes_round(client: Client, destination: Destination) -> None:

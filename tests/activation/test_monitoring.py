@@ -19,7 +19,6 @@ from activation.models import (
     Delivery,
     ExportReason,
     FailedExport,
-    Lane,
     PendingExport,
 )
 from activation.selectors import SAMPLES
@@ -164,17 +163,15 @@ def test_what_waits_is_counted(client: Client, dataflow: Dataflow) -> None:
             dataflow=dataflow, profile=ProfileFactory.create(), reason=ExportReason.BACKFILL
         )
     page = client.get(reverse("activation:runs", args=[dataflow.destination_id]))
-    assert page.context["waiting"].count == 3
+    assert page.context["live"].waiting.count == 3
 
 
 def test_a_destination_that_refuses_is_shown_in_its_own_words(client: Client, dataflow: Dataflow) -> None:
-    Lane.objects.create(
-        dataflow=dataflow,
-        error_code="AccessDeniedException",
-        error_message="User is not authorized <to> perform: kinesis:PutRecords",
-        error_at=timezone.now(),
-        held_until=datetime(2026, 11, 24, 12, 0, 5, tzinfo=UTC),
-    )
+    dataflow.error_code = "AccessDeniedException"
+    dataflow.error_message = "User is not authorized <to> perform: kinesis:PutRecords"
+    dataflow.error_at = timezone.now()
+    dataflow.held_until = datetime(2026, 11, 24, 12, 0, 5, tzinfo=UTC)
+    dataflow.save()
     text = text_of(client.get(reverse("activation:runs", args=[dataflow.destination_id])))
     assert "AccessDeniedException" in text
     assert "not authorized &lt;to&gt; perform" in text
@@ -188,7 +185,7 @@ def test_runs_take_the_same_queries_however_many(
 ) -> None:
     for hours in range(count):
         make_run(dataflow, hours_ago=hours)
-    with django_assert_max_num_queries(10):
+    with django_assert_max_num_queries(12):
         client.get(reverse("activation:runs", args=[dataflow.destination_id]))
 
 
@@ -250,14 +247,19 @@ def test_a_profile_shows_who_exported_it_last_and_what_waits(
         dataflow=dataflow,
         profile=profile,
         delivered_at=timezone.now(),
+        reason=ExportReason.MEMBERSHIP,
         shard="shardId-000000000001",
         sequence_number="4965",
+        version=17,
     )
     PendingExport.objects.create(dataflow=waiting, profile=profile, reason=ExportReason.ATTRIBUTE)
     where = reverse("activation:profile_exports", args=[profile.pk])
     with django_assert_max_num_queries(8):
         text = text_of(client.get(where, headers=HTMX))
-    for shown in ("shardId-000000000001", "4965", dataflow.destination.name, waiting.destination.name):
+    for shown in (
+        "shardId-000000000001", "4965", "Segment membership changed", '<td class="num">17</td>',
+        dataflow.destination.name, waiting.destination.name,
+    ):  # fmt: skip
         assert shown in text
     assert "Mapped attribute written" in text
     assert "Not exported yet" in text_of(

@@ -14,7 +14,7 @@ from pytest_django import DjangoAssertNumQueries
 from activation import services
 from activation.models import Dataflow, DraftAttribute, DraftSegment, PendingExport
 from activation.selectors import RECOMMENDED
-from activation.views import WIZARD
+from activation.views.wizard import WIZARD
 from destinations.models import Destination
 from profiles.models import SchemaField, Segment
 from tests.activation.wizard import (

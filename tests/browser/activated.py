@@ -12,7 +12,7 @@ _MAKE = """
 import json, sys
 from django.contrib.auth.models import User
 from activation import services as activation
-from activation.models import Dataflow, PendingExport
+from activation.models import Dataflow, FailedExport, PendingExport
 from destinations.connectors.base import Connection
 from destinations.fields import Encrypted
 from destinations.models import Account, Destination
@@ -47,9 +47,18 @@ if made:
 dataflow = Dataflow.objects.get(destination=destination)
 run = dataflow.runs.first()
 segment = dataflow.segments.first()
+failure = FailedExport.objects.filter(run__dataflow=dataflow).first()
+if run and not failure:
+    for number, membership in enumerate(segment.memberships.order_by("pk")[:30]):
+        failure = FailedExport.objects.create(
+            run=run, profile_id=membership.profile_id, kind="excluded" if number % 3 else "failed",
+            code="MandatoryAttributeMissing" if number % 3 else "RecordTooLarge",
+            reason="Mandatory but not there: personalEmail.address" if number % 3 else "1,234,567 bytes",
+        )
 print(json.dumps({
     "waiting": PendingExport.objects.filter(dataflow=dataflow).count(),
     "account": str(account.pk), "destination": str(destination.pk), "run": str(run.pk) if run else "",
+    "failure": str(failure.pk) if failure else "",
     "profile": str(segment.memberships.exclude(status="exited").first().profile_id), "segment": segment.pk,
 }))
 """
@@ -62,6 +71,7 @@ class Activated:
     account: str
     destination: str
     run: str
+    failure: str
     profile: str
     segment: str
 

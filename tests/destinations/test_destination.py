@@ -16,7 +16,7 @@ from django.urls import reverse
 from django.utils import timezone
 from pytest_django import DjangoAssertNumQueries
 
-from activation.models import Dataflow, DataflowRun, Lane, PendingExport
+from activation.models import Dataflow, DataflowRun, PendingExport
 from destinations.connectors.base import ReadRecord
 from destinations.connectors.kinesis import reader
 from destinations.connectors.kinesis.destination_type import KinesisConnector
@@ -102,7 +102,7 @@ def test_it_shows_all_that_was_set_up(client: Client) -> None:
         str(destination.pk),
     ):  # fmt: skip
         assert shown in text
-    assert text.count("Not included") == 1  # the timestamps
+    assert text.count("Not included") == 2  # the timestamps and the delivery details
 
 
 STATES = [
@@ -138,9 +138,7 @@ def test_a_dataflow_that_ran_is_enabled(client: Client) -> None:
 
 @pytest.mark.parametrize("tab", ["data", "stream"])
 def test_why_the_destination_refuses_is_said_on_every_tab(client: Client, tab: str) -> None:
-    dataflow = DataflowFactory.create()
-    Lane.objects.create(
-        dataflow=dataflow,
+    dataflow = DataflowFactory.create(
         error_code="KMSAccessDeniedException",
         error_message="The ciphertext refers to a key that you may not use.",
         error_at=timezone.now(),

@@ -239,12 +239,13 @@ def test_it_waits_for_a_batch_that_is_settled() -> None:
     dataflow = DataflowFactory.create()
     profile = ProfileFactory.create()
     row = PendingExport.objects.create(dataflow=dataflow, profile=profile, reason="backfill")
-    token = lanes.take(dataflow.pk)
-    assert token
-    claim = settle.Claim(row.pk, profile.pk, row.generation, 0, timezone.now())
+    lease = lanes.take(dataflow.pk, lanes.lane_of(profile.pk, dataflow.lane_count))
+    assert lease
+    now = timezone.now()
+    claim = settle.Claim(row.pk, profile.pk, row.generation, 0, now, row.reason, row.bulk, now)
 
     def work() -> None:
-        settle.settle(dataflow.pk, token, [settle.Outcome(claim, Delivered("shard", "1"))])
+        settle.settle(lease, [settle.Outcome(claim, Delivered("shard", "1"))])
         assert Delivery.objects.count() == 1
 
     assert deleted_during(dataflow.destination, work) is None

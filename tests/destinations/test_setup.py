@@ -123,6 +123,7 @@ def test_next_creates_the_destination_and_goes_on_to_the_segments(
     own = MarketingAction.objects.create(name="Loyalty mailing")
     sent = typed(
         include_segment_timestamps="on",
+        include_delivery="on",
         partition_key="identity:Email",
         marketing_actions=[str(core().pk), str(own.pk)],
     )
@@ -135,6 +136,7 @@ def test_next_creates_the_destination_and_goes_on_to_the_segments(
     assert made.settings == {"stream": STREAM}
     assert made.include_segment_names
     assert made.include_segment_timestamps
+    assert made.include_delivery
     assert made.partition_key == "identity:Email"
     assert set(made.marketing_actions.all()) == {core(), own}
 
@@ -144,6 +146,7 @@ def test_save_and_exit_creates_it_and_leads_to_its_page(client: Client, account:
     made = Destination.objects.get()
     assert response["Location"] == made.get_absolute_url()
     assert not made.include_segment_timestamps
+    assert not made.include_delivery
 
 
 def test_who_may_not_activate_creates_and_is_led_to_its_page(account: Account) -> None:

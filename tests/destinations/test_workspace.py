@@ -15,7 +15,7 @@ from django.urls import reverse
 from django.utils import timezone
 from django.utils.html import escape
 
-from activation.models import Dataflow, DataflowRun, Lane
+from activation.models import Dataflow, DataflowRun
 from destinations import connectors, selectors
 from destinations.models import Destination
 from destinations.selectors import Concern, Status
@@ -67,12 +67,10 @@ def ran(dataflow: Dataflow, *, hours_ago: int = 0, **numbers: int) -> DataflowRu
 
 
 def refused(dataflow: Dataflow) -> Dataflow:
-    Lane.objects.create(
-        dataflow=dataflow,
-        error_code="AccessDeniedException",
-        error_message="not authorized <to> write",
-        error_at=timezone.now(),
-    )
+    dataflow.error_code = "AccessDeniedException"
+    dataflow.error_message = "not authorized <to> write"
+    dataflow.error_at = timezone.now()
+    dataflow.save()
     return dataflow
 
 

@@ -11,7 +11,7 @@ from django.test import Client
 from django.urls import URLPattern, URLResolver, get_resolver
 
 # Open to everybody.
-OPEN = {"sign_in", "sign_out", "healthz", "readyz", "set_language"}
+OPEN = {"sign_in", "sign_out", "healthz", "readyz", "metrics", "set_language"}
 OPEN |= {"admin:login", "admin:logout", "admin:jsi18n"}
 # Open to everybody who is signed in.
 OWN = {"root", "password_change", "password_change_done", "admin:password_change"}

@@ -6,19 +6,22 @@ import json
 import threading
 import uuid
 from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import Any, Protocol
 
 import pytest
 from django.contrib.auth.models import User
 from django.db import connections
+from django.utils import timezone
 
 from activation import services
-from activation.export import outbox
+from activation.export import delivery, lanes, outbox
+from activation.export.lanes import LaneKey
 from activation.models import Dataflow, DataflowRun, Lane, MappedAttribute, PendingExport
 from activation.selectors import Selection
-from destinations.connectors.base import Connection, Record, Result
-from destinations.connectors.kinesis.sender import KinesisSender
+from destinations.connectors.base import Connection, Record
 from destinations.fields import Encrypted
 from destinations.models import Destination
 from profiles.models import Profile, Segment, SegmentMembership
@@ -32,6 +35,22 @@ from tests.factories import (
 from tests.local_kinesis import STREAM
 
 FIRST_NAME = "person.name.firstName"
+
+
+class Told(list[LaneKey]):
+    """The lanes whose workers were told, in the order of the messages.
+
+    Args:
+        later: messages that come with a delay, and its seconds.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.later: list[tuple[LaneKey, float]] = []
+
+    def forget(self) -> None:
+        self.clear()
+        self.later.clear()
 
 
 class Reachable(Protocol):
@@ -49,9 +68,13 @@ def dataflow_to(
     mandatory: Sequence[str] = (),
     stream: str = STREAM,
     state: str = Dataflow.State.ENABLED,
+    lane_count: int = 1,
     **destination: Any,
 ) -> Dataflow:
-    """A live dataflow to ``stream``. What else is given is said of the destination, e.g. ``partition_key``."""
+    """A live dataflow to ``stream``. What else is given is said of the destination, e.g. ``partition_key``.
+
+    It has one lane unless a test wants more: then a batch is of all that waits.
+    """
     connection = kinesis.connection()
     account = AccountFactory.create(
         credentials=Encrypted.of(connection.credentials), settings=dict(connection.settings)
@@ -61,6 +84,7 @@ def dataflow_to(
         segments=segments,
         attributes=[*attributes, *mandatory],
         state=state,
+        lane_count=lane_count,
     )
     MappedAttribute.objects.filter(dataflow=dataflow, field__path__in=mandatory).update(mandatory=True)
     return dataflow
@@ -96,6 +120,36 @@ def queue(dataflow: Dataflow, profiles: Iterable[Profile]) -> None:
     outbox.queue((dataflow.pk, profile.pk, "attribute") for profile in profiles)
 
 
+def deliver(dataflow: Dataflow) -> None:
+    """What the workers do that are told of every lane."""
+    for key in lanes.every_lane([dataflow.pk]):
+        delivery.deliver(*key)
+
+
+def come_due(dataflow: Dataflow) -> None:
+    """Time passes until all that was put off is due."""
+    PendingExport.objects.filter(dataflow=dataflow).update(available_at=timezone.now())
+
+
+def hold_is_over(dataflow: Dataflow) -> None:
+    """Time passes until a held dataflow is tried again."""
+    Dataflow.objects.filter(pk=dataflow.pk).update(held_until=timezone.now())
+
+
+def pass_time(dataflow: Dataflow, **ago: float) -> None:
+    """Move everything that is remembered of leases and of holding into the past."""
+    by = timedelta(**ago)
+    dataflow.refresh_from_db()
+    for row, names in [
+        (dataflow, ("held_until", "error_at")),
+        *((lane, ("leased_until", "wake_at")) for lane in Lane.objects.filter(dataflow=dataflow)),
+    ]:
+        for name in names:
+            moment = getattr(row, name)
+            setattr(row, name, moment and moment - by)
+        row.save(update_fields=names)
+
+
 def waiting(dataflow: Dataflow) -> set[uuid.UUID]:
     """The profiles that wait."""
     return set(PendingExport.objects.filter(dataflow=dataflow).values_list("profile_id", flat=True))
@@ -103,13 +157,26 @@ def waiting(dataflow: Dataflow) -> set[uuid.UUID]:
 
 def counts(dataflow: Dataflow) -> dict[str, int]:
     """What the runs of a dataflow count, added up."""
-    numbers = ("activated", "excluded", "failed", "retries", "identities")
+    return _summed(dataflow, "activated", "excluded", "failed", "retries", "identities")
+
+
+def sendings(dataflow: Dataflow) -> dict[str, int]:
+    """The same of what was sent: a record counts as often as it was."""
+    return _summed(dataflow, "attempts", "retries", "throttled", "duplicates")
+
+
+def _summed(dataflow: Dataflow, *numbers: str) -> dict[str, int]:
     runs = list(DataflowRun.objects.filter(dataflow=dataflow).values(*numbers))
     return {name: sum(run[name] for run in runs) for name in numbers if any(run[name] for run in runs)}
 
 
-def lane(dataflow: Dataflow) -> Lane:
-    return Lane.objects.get(dataflow=dataflow)
+def lane(dataflow: Dataflow, number: int = 0) -> Lane:
+    return Lane.objects.get(dataflow=dataflow, number=number)
+
+
+def error(dataflow: Dataflow) -> str:
+    """The code of what the destination as a whole says; empty while all is well."""
+    return Dataflow.objects.values_list("error_code", flat=True).get(pk=dataflow.pk)
 
 
 Hook = Callable[[Sequence[Record]], object]
@@ -123,15 +190,15 @@ def before_sending(monkeypatch: pytest.MonkeyPatch, *hooks: Hook) -> list[Sequen
     """
     sent: list[Sequence[Record]] = []
     rest = list(hooks)
-    send = KinesisSender.send
 
-    def hooked(sender: KinesisSender, records: Sequence[Record]) -> list[Result]:
-        sent.append(records)
-        if rest:
-            rest.pop(0)(records)
-        return send(sender, records)
+    class Wire(ThreadPoolExecutor):
+        def submit(self, send: Any, records: Any, /, *args: Any, **kwargs: Any) -> Future[Any]:  # type: ignore[override]
+            sent.append(records)
+            if rest:
+                rest.pop(0)(records)
+            return super().submit(send, records)
 
-    monkeypatch.setattr(KinesisSender, "send", hooked)
+    monkeypatch.setattr(delivery, "ThreadPoolExecutor", Wire)
     return sent
 
 

@@ -10,14 +10,13 @@ from typing import Any
 import pytest
 from moto.server import ThreadedMotoServer
 
-from activation.export import delivery
 from activation.models import Delivery, FailedExport
 from destinations.connectors.base import Connection
 from profiles.models import Profile
 from tests.factories import IdentityFactory, SegmentFactory
 from tests.local_kinesis import KEYS, STREAM, client_of, connection_to
 
-from .exporting import FIRST_NAME, Reading, counts, dataflow_to, members_of, queue, waiting
+from .exporting import FIRST_NAME, Reading, counts, dataflow_to, deliver, error, members_of, queue, waiting
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("told")]
 
@@ -46,14 +45,14 @@ def moto() -> Iterator[Moto]:
 
 def test_moto_has_what_the_profiles_hold(moto: Moto) -> None:
     segment = SegmentFactory.create(id="00d3g5fe1e93")
-    dataflow = dataflow_to(moto, segment, attributes=[FIRST_NAME, "note", "loyalty"])
+    dataflow = dataflow_to(moto, segment, attributes=[FIRST_NAME, "note", "loyalty"], lane_count=4)
     profiles = members_of(segment, 700, note="👩‍👩‍👧 \x01\u2028", loyalty={"big": 2**70})
     for number, profile in enumerate(profiles[:20]):
         IdentityFactory.create(profile=profile, value=f"고객{number}@example.com")
     too_large = members_of(segment, 1, note="x" * 11 * 1024 * 1024)
     queue(dataflow, [*profiles, *too_large])
 
-    delivery.deliver(dataflow.pk)
+    deliver(dataflow)
 
     assert waiting(dataflow) == set()
     assert counts(dataflow) == {"activated": 700, "failed": 1, "identities": 20}
@@ -83,6 +82,6 @@ def test_a_stream_that_moto_does_not_have_holds_everything(moto: Moto) -> None:
     segment = SegmentFactory.create()
     dataflow = dataflow_to(moto, segment, stream="none")
     queue(dataflow, members_of(segment, 3))
-    delivery.deliver(dataflow.pk)
-    assert dataflow.lane.error_code == "ResourceNotFoundException"
+    deliver(dataflow)
+    assert error(dataflow) == "ResourceNotFoundException"
     assert len(waiting(dataflow)) == 3

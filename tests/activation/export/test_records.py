@@ -6,22 +6,23 @@ import hashlib
 import json
 import math
 import random
+import time
 import uuid
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from pytest_django import DjangoAssertNumQueries
 from structlog.testing import capture_logs
 
-from activation.export import records
-from activation.export.records import Builder, Layout, Membership, Snapshot, Unsendable
-from activation.models import FailedExport, MappedSegment
+from activation.export.records import Builder, Layout, Membership, Reader, Snapshot, Unsendable
+from activation.models import Delivery, FailedExport, MappedSegment
 from destinations.connectors.base import Record
 from profiles.ingest import Fragment, ingest
+from profiles.models import Profile, Segment
 from tests.factories import (
     DataflowFactory,
     DestinationFactory,
@@ -37,22 +38,34 @@ EDITED = datetime(2020, 2, 3, tzinfo=UTC)
 ID = uuid.UUID("01890a5d-ac96-774b-bcce-b302099a8057")
 
 
+moments = st.datetimes(timezones=st.just(UTC))
+
+
 def at(text: str) -> datetime:
     return datetime.fromisoformat(text).replace(tzinfo=UTC)
+
+
+def written(moment: datetime) -> str:
+    """As the databases write it: SQLite with a space and no zone, PostgreSQL with a T and +00:00."""
+    moment = moment.astimezone(UTC)
+    return str(moment.replace(tzinfo=None)) if moment.second % 2 else moment.isoformat()
 
 
 def membership(
     segment_id: str, status: str = "existing", at: datetime = EDITED, name: str = "A segment"
 ) -> Membership:
-    return Membership(segment_id, status, at, name, MADE, EDITED)
+    return Membership(segment_id, status, written(at), name, written(MADE), written(EDITED))
 
 
 def snapshot(
     attributes: Mapping[str, Any] | None = None,
     identities: list[tuple[str, str]] | None = None,
     memberships: list[Membership] | None = None,
+    version: int = 0,
 ) -> Snapshot:
-    return Snapshot(ID, attributes or {}, identities or [], memberships or [])
+    # In lower case, as the reader has the codes.
+    lowered = [(code.lower(), value) for code, value in identities or []]
+    return Snapshot(ID, attributes or {}, lowered, memberships or [], version)
 
 
 def build(of: Snapshot, *paths: str, mandatory: tuple[str, ...] = (), **layout: Any) -> Record | Unsendable:
@@ -195,6 +208,10 @@ def test_segment_ids_and_identities_are_opaque() -> None:
         (datetime(2020, 5, 25, 21, 24, 39, tzinfo=UTC), "2020-05-25T21:24:39Z"),
         (datetime(2020, 5, 25, 21, 24, 39, 120_999, tzinfo=UTC), "2020-05-25T21:24:39.120Z"),
         (datetime(2020, 5, 25, 21, 24, 39, 999, tzinfo=UTC), "2020-05-25T21:24:39Z"),
+        (datetime(2020, 5, 25, 21, 24, 40, 120_999, tzinfo=UTC), "2020-05-25T21:24:40.120Z"),
+        (datetime(2020, 5, 25, 21, 24, 40, 5_000, tzinfo=UTC), "2020-05-25T21:24:40.005Z"),
+        (datetime(2020, 5, 25, 21, 24, 40, 999, tzinfo=UTC), "2020-05-25T21:24:40Z"),
+        (datetime(2020, 5, 25, 21, 24, 40, tzinfo=UTC), "2020-05-25T21:24:40Z"),
         (datetime(2020, 5, 26, 6, 24, 39, tzinfo=timezone(timedelta(hours=9))), "2020-05-25T21:24:39Z"),
         (datetime(1970, 1, 1, tzinfo=UTC), "1970-01-01T00:00:00Z"),
         (datetime(9998, 12, 31, 23, 59, 59, tzinfo=UTC), "9998-12-31T23:59:59Z"),
@@ -203,6 +220,33 @@ def test_segment_ids_and_identities_are_opaque() -> None:
 def test_moments_are_utc_with_milliseconds_where_there_are_any(moment: datetime, text: str) -> None:
     parsed = json.loads(data(snapshot({}, [], [membership("a", at=moment)])))
     assert parsed["segmentMembership"]["ups"]["a"]["lastQualificationTime"] == text
+
+
+@pytest.mark.parametrize(
+    "text, milliseconds",
+    [
+        ("2020-05-25T21:24:39.5+00:00", ".500"),
+        ("2020-05-25T21:24:39.05+00:00", ".050"),
+        ("2020-05-25T21:24:39.123456+00:00", ".123"),
+        ("2020-05-25T21:24:39+00:00", ""),
+        ("2020-05-25 21:24:39.500000", ".500"),
+        ("2020-05-25 21:24:39", ""),
+        ("2020-05-25 21:24:39.000999", ""),
+    ],
+)
+def test_moments_are_read_in_the_words_of_each_database(text: str, milliseconds: str) -> None:
+    profile = snapshot({}, [], [Membership("a", "existing", text, "", text, text)])
+    [told] = json.loads(data(profile, include_timestamps=True))["segmentMembership"]["ups"].values()
+    assert told["lastQualificationTime"] == f"2020-05-25T21:24:39{milliseconds}Z"
+    assert told["createdAt"] == 1590441879000 + int(milliseconds[1:] or 0)
+
+
+@given(moments)
+def test_every_moment_that_a_database_keeps_is_told_to_the_millisecond(moment: datetime) -> None:
+    profile = snapshot({}, [], [membership("a", at=moment)])
+    [told] = json.loads(data(profile))["segmentMembership"]["ups"].values()
+    cut = moment.replace(microsecond=moment.microsecond // 1000 * 1000)
+    assert datetime.fromisoformat(told["lastQualificationTime"]) == cut
 
 
 def test_names_and_timestamps_go_along_where_they_are_wanted() -> None:
@@ -385,9 +429,33 @@ def test_the_partition_key_follows_the_rule_of_the_destination(rule: str, expect
     assert key(KNOWN, rule) == expected
 
 
+# -- the delivery ---------------------------------------------------------------------------------------------------
+
+
+def test_the_delivery_is_told_of_where_it_is_wanted() -> None:
+    before = time.time()
+    built = Builder(Layout([], delivery_of="a dataflow")).build(snapshot(version=4), reason="identity")
+    assert isinstance(built, Record)
+    parsed = json.loads(built.data)
+    assert list(parsed) == ["segmentMembership", "identityMap", "_delivery"]
+    assert math.floor(before * 1000) <= parsed["_delivery"].pop("exportedAt") <= time.time() * 1000
+    assert parsed["_delivery"] == {
+        "dataflowId": "a dataflow",
+        "profileId": str(ID),
+        "version": 5,
+        "reason": "identity",
+    }
+    assert "_delivery" not in json.loads(data(snapshot(version=4)))
+
+
 # -- the same every time --------------------------------------------------------------------------------------------
 
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
+stored_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | texts.map(lambda text: text.replace("\x00", "")),
+    lambda inner: st.lists(inner, max_size=4),
+    max_leaves=20,
+)
 values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | texts,
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(texts, inner, max_size=4),
@@ -440,7 +508,7 @@ def test_a_stored_profile_has_the_same_bytes_on_every_database() -> None:
         ]
     )  # fmt: skip
     assert outcome.profile_id
-    read = records.read([outcome.profile_id])[outcome.profile_id]
+    read = Reader().read([outcome.profile_id])[outcome.profile_id]
     assert data(read, "_ours", "person.name", include_names=True).decode() == (
         '{"_ours":{"big":1180591620717411303424,"list":[1,null,{"a":[],"b":true}],"small":0.1,"text":"\\u0001\\u001f"},'
         '"person":{"name":{"alpha":"👩‍👩‍👧\u2028","zeta":"김"}},'
@@ -452,20 +520,78 @@ def test_a_stored_profile_has_the_same_bytes_on_every_database() -> None:
 
 
 @pytest.mark.django_db
-def test_profiles_are_read_in_three_queries_each_with_what_is_its_own(
+def test_profiles_are_read_in_one_query_each_with_what_is_its_own(
     django_assert_num_queries: DjangoAssertNumQueries,
 ) -> None:
     profiles = ProfileFactory.create_batch(5)
     for number, profile in enumerate(profiles):
         IdentityFactory.create(profile=profile, value=f"{number}")
         MembershipFactory.create(profile=profile, segment=SegmentFactory.create(id=f"s{number}"))
-    gone = uuid.uuid4()
-    with django_assert_num_queries(3):
-        read = records.read([*(profile.pk for profile in profiles), gone])
-    assert read.keys() == {profile.pk for profile in profiles}
+    bare, gone = ProfileFactory.create(attributes={}), uuid.uuid4()
+    reader = Reader()
+    with django_assert_num_queries(1):
+        read = reader.read([*(profile.pk for profile in profiles), bare.pk, gone])
+    assert read.keys() == {profile.pk for profile in [*profiles, bare]}
+    assert read[bare.pk] == Snapshot(bare.pk, {}, [], [])
     for number, profile in enumerate(profiles):
-        assert read[profile.pk].identities == [("Email", f"{number}")]
+        assert read[profile.pk].identities == [("email", f"{number}")]
         assert [m.segment_id for m in read[profile.pk].memberships] == [f"s{number}"]
+        assert read[profile.pk].version == 0
+
+
+@pytest.mark.django_db
+def test_versions_are_those_of_the_dataflow_that_asks() -> None:
+    profile, other = ProfileFactory.create_batch(2)
+    mine, theirs = DataflowFactory.create_batch(2)
+    for dataflow, version in [(mine, 7), (theirs, 9)]:
+        Delivery.objects.create(
+            dataflow=dataflow,
+            profile=profile,
+            version=version,
+            delivered_at=MADE,
+            reason="backfill",
+            shard="",
+            sequence_number="",
+        )
+    read = Reader(dataflow_id=mine.pk).read([profile.pk, other.pk])
+    assert (read[profile.pk].version, read[other.pk].version) == (7, 0)
+    assert Reader().read([profile.pk])[profile.pk].version == 0
+
+
+# Through the database: PostgreSQL's own text for times, SQLite's for identifiers and JSON.
+@settings(max_examples=50, deadline=None)
+@given(
+    st.dictionaries(texts.map(lambda text: text.replace("\x00", "")), stored_values, max_size=4),
+    moments,
+    texts.filter(lambda text: text and "\x00" not in text),
+)
+@pytest.mark.django_db
+def test_what_is_stored_is_what_is_sent(attributes: dict[str, Any], moment: datetime, text: str) -> None:
+    Profile.objects.all().delete()
+    Segment.objects.all().delete()
+    profile = ProfileFactory.create(attributes=attributes)
+    MembershipFactory.create(
+        profile=profile,
+        segment=SegmentFactory.create(id="s", name=text, created_at=moment),
+        last_qualification_time=moment,
+    )
+    IdentityFactory.create(profile=profile, value=text)
+    read = Reader().read([profile.pk])[profile.pk]
+    assert read.attributes == attributes
+    assert read.identities == [("email", text)]
+    [stored] = read.memberships
+    assert (stored.segment_id, stored.name) == ("s", text)
+    [told] = json.loads(data(read, include_timestamps=True))["segmentMembership"]["ups"].values()
+    assert told["createdAt"] == math.floor(moment.timestamp() * 1000)
+    cut = moment.replace(microsecond=moment.microsecond // 1000 * 1000)
+    assert datetime.fromisoformat(told["lastQualificationTime"]) == cut
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("wanted", [True, False])
+def test_the_layout_names_the_dataflow_where_records_tell_of_their_delivery(wanted: bool) -> None:
+    dataflow = DataflowFactory.create(destination=DestinationFactory.create(include_delivery=wanted))
+    assert Layout.of(dataflow).delivery_of == (str(dataflow.pk) if wanted else "")
 
 
 @pytest.mark.django_db

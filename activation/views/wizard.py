@@ -1,4 +1,4 @@
-"""The activation wizard (segments, attributes, review, finish), enable and disable, and monitoring."""
+"""The activation wizard: segments, attributes, review, finish."""
 
 from __future__ import annotations
 
@@ -7,27 +7,25 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from django.contrib import messages
-from django.contrib.auth.models import AbstractBaseUser
 from django.core.paginator import Page
-from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
-from django.shortcuts import get_object_or_404, redirect, render
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect, render
 from django.urls import reverse
 from django.utils.formats import number_format
 from django.utils.translation import gettext, ngettext
 from django.utils.translation import gettext_lazy as _
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
-from django_htmx.http import HttpResponseClientRedirect, push_url, trigger_client_event
-from django_htmx.middleware import HtmxDetails
+from django_htmx.http import push_url, trigger_client_event
 
 from activation import preview, selectors, services
 from activation.forms import AttributesPost, SegmentQuery, SegmentsPost, number_of, version_of
-from activation.models import DataflowRun
 from activation.selectors import ChosenAttribute, Selection
+from activation.views.common import find_destination, is_htmx, part, person
 from destinations.models import Destination
 from profiles import selectors as store
 from profiles.access import requires
-from profiles.models import Profile, SchemaField, Segment
+from profiles.models import SchemaField
 
 WIZARD = (
     "destinations.manage_destinations",
@@ -51,7 +49,7 @@ SEGMENT_HEADS = (
 @requires(*WIZARD)
 @require_http_methods(["GET", "HEAD", "POST"])
 def segments(request: HttpRequest, destination_id: uuid.UUID) -> HttpResponse:
-    destination = _destination(destination_id)
+    destination = find_destination(destination_id)
     if request.method == "POST":
         return _save_segments(request, destination)
     return _segments_page(request, Selection.of(destination), SegmentQuery.read(request.GET))
@@ -60,7 +58,7 @@ def segments(request: HttpRequest, destination_id: uuid.UUID) -> HttpResponse:
 def _save_segments(request: HttpRequest, destination: Destination) -> HttpResponse:
     """1. Save the ticks of the page, whatever was pressed. 2. Do what was pressed. 3. Say what is wrong, or go on."""
     post = SegmentsPost.read(request.POST)
-    by = _person(request)
+    by = person(request)
     problem: services.Refused | None = None
     try:
         gone = services.save_segments(
@@ -78,7 +76,7 @@ def _save_segments(request: HttpRequest, destination: Destination) -> HttpRespon
         problem = error
 
     selection = Selection.of(destination)
-    if post.action == "keep" and _htmx(request):
+    if post.action == "keep" and is_htmx(request):
         return render(
             request, "activation/_chosen.html", _chosen(selection) | _problem(problem) | {"swap": True}
         )
@@ -93,7 +91,7 @@ def _save_segments(request: HttpRequest, destination: Destination) -> HttpRespon
         return _segments_page(request, selection, post.query, problem)
     if post.action == "save":
         return _saved(request, selection)
-    if _htmx(request):
+    if is_htmx(request):
         return push_url(_segments_page(request, selection, post.query), _segments_url(selection, post.query))
     return redirect(_segments_url(selection, post.query))
 
@@ -177,7 +175,7 @@ def _chosen(selection: Selection) -> dict[str, Any]:
 @requires(*WIZARD)
 @require_http_methods(["GET", "HEAD", "POST"])
 def attributes(request: HttpRequest, destination_id: uuid.UUID) -> HttpResponse:
-    destination = _destination(destination_id)
+    destination = find_destination(destination_id)
     if request.method == "POST":
         return _save_attributes(request, destination)
     selection = Selection.of(destination)
@@ -190,11 +188,11 @@ def _save_attributes(request: HttpRequest, destination: Destination) -> HttpResp
     was = {a.field.path for a in before.attributes()}
     try:
         services.save_attributes(
-            destination=destination, version=post.version, by=_person(request), choices=post.choices
+            destination=destination, version=post.version, by=person(request), choices=post.choices
         )
     except services.Refused as error:
         response = _attributes_page(request, before, error, post)
-        if _htmx(request) and post.added:
+        if is_htmx(request) and post.added:
             # The dialog that it was added from covers what the page says.
             trigger_client_event(response, "toast", {"text": error.message, "variant": "error"})
         return response
@@ -207,7 +205,7 @@ def _save_attributes(request: HttpRequest, destination: Destination) -> HttpResp
         return redirect("activation:review", destination.pk)
     if post.action == "save":
         return _saved(request, selection)
-    if _htmx(request):
+    if is_htmx(request):
         response = _attributes_page(request, selection)
         if post.added:
             new = len({path for path in post.added if path not in was})
@@ -235,7 +233,7 @@ def _attributes_page(
     context = _wizard(selection, "attributes") | _problem(problem)
     context |= {
         "rows": rows,
-        "tree": [] if _htmx(request) else store.schema_tree(store.schema_fields()),
+        "tree": [] if is_htmx(request) else store.schema_tree(store.schema_fields()),
         "in_list": {row.field.path for row in rows},
         "show_tree": request.GET.get("add") == "1" or bool(unsaved and unsaved.action == "paste"),
         "pasted": unsaved.pasted if unsaved else "",
@@ -263,13 +261,13 @@ def _as_sent(post: AttributesPost) -> list[ChosenAttribute]:
 @require_safe
 def sample(request: HttpRequest, destination_id: uuid.UUID) -> HttpResponse:
     """The record of a real member, as the draft would have it exported."""
-    selection = Selection.of(_destination(destination_id))
+    selection = Selection.of(find_destination(destination_id))
     context = {
         "destination": selection.destination,
         "selection": selection,
         "sample": preview.sample(selection, number_of(request.GET, "place", 10_000)),
     }
-    return _part(request, "activation/_sample.html", context, title=gettext("Sample record"))
+    return part(request, "activation/_sample.html", context, title=gettext("Sample record"))
 
 
 # -- Review and Finish ---------------------------------------------------------------------------------------------
@@ -279,7 +277,7 @@ def sample(request: HttpRequest, destination_id: uuid.UUID) -> HttpResponse:
 @requires(*WIZARD)
 @require_safe
 def review(request: HttpRequest, destination_id: uuid.UUID) -> HttpResponse:
-    selection = Selection.of(_destination(destination_id))
+    selection = Selection.of(find_destination(destination_id))
     return _unfinished(request, selection, "review") or _review_page(request, selection)
 
 
@@ -312,23 +310,23 @@ def _review_page(
 @require_safe
 def estimate(request: HttpRequest, destination_id: uuid.UUID) -> HttpResponse:
     """What the backfill means for the stream. Asks the other side, so it is a part of its own: it may take 10 s."""
-    selection = Selection.of(_destination(destination_id))
+    selection = Selection.of(find_destination(destination_id))
     context = {"destination": selection.destination, "estimate": preview.estimate(selection)}
-    return _part(request, "activation/_estimate.html", context, title=gettext("What it means for the stream"))
+    return part(request, "activation/_estimate.html", context, title=gettext("What it means for the stream"))
 
 
 @never_cache
 @requires(*WIZARD)
 @require_POST
 def finish(request: HttpRequest, destination_id: uuid.UUID) -> HttpResponse:
-    destination = _destination(destination_id)
+    destination = find_destination(destination_id)
     if request.POST.get("action") == "save":
         return _saved(request, Selection.of(destination))
     try:
         finished = services.finish(
             destination=destination,
             version=version_of(request.POST),
-            by=_person(request),
+            by=person(request),
             segments=number_of(request.POST, "segments"),
             attributes=number_of(request.POST, "attributes"),
         )
@@ -368,157 +366,16 @@ def _say_what_happens(request: HttpRequest, finished: services.Finished) -> None
 @requires(*WIZARD)
 @require_POST
 def discard(request: HttpRequest, destination_id: uuid.UUID) -> HttpResponse:
-    destination = _destination(destination_id)
+    destination = find_destination(destination_id)
     try:
-        services.discard(destination=destination, version=version_of(request.POST), by=_person(request))
+        services.discard(destination=destination, version=version_of(request.POST), by=person(request))
     except services.EditedByOther as error:
         return _review_page(request, Selection.of(destination), error)
     messages.success(request, _("The changes were discarded. What is live goes on as it was."))
     return redirect(destination)
 
 
-@requires("activation.activate_destinations")
-@require_POST
-def enable(request: HttpRequest, destination_id: uuid.UUID) -> HttpResponse:
-    destination = _destination(destination_id)
-    try:
-        awake = services.enable(destination=destination)
-    except services.Refused as error:
-        messages.error(request, error.message)
-        return _to_destination(request, destination)
-    if awake is None:
-        messages.info(request, _("It is enabled already."))
-    elif awake:
-        messages.success(request, _("Enabled: the export goes on."))
-    else:
-        messages.warning(request, _("Enabled: the export goes on when the workers are back."))
-    return _to_destination(request, destination)
-
-
-@requires("activation.activate_destinations")
-@require_POST
-def disable(request: HttpRequest, destination_id: uuid.UUID) -> HttpResponse:
-    destination = _destination(destination_id)
-    try:
-        stopped = services.disable(destination=destination)
-    except services.Refused as error:
-        messages.error(request, error.message)
-        return _to_destination(request, destination)
-    if stopped:
-        messages.success(request, _("Disabled: what changes from now on waits until it is enabled again."))
-    else:
-        messages.info(request, _("It is disabled already."))
-    return _to_destination(request, destination)
-
-
-# -- monitoring ----------------------------------------------------------------------------------------------------
-
-
-@never_cache
-@requires("activation.view_monitoring")
-@require_safe
-def runs(request: HttpRequest, destination_id: uuid.UUID) -> HttpResponse:
-    """The hourly runs, with live numbers: a part of the Destination page, and a page of its own."""
-    destination = _destination(destination_id)
-    dataflow = selectors.find_dataflow(destination)
-    lane = selectors.lane_of(dataflow)
-    page = selectors.run_page(dataflow, request.GET.get("page"))
-    context = {
-        "destination": destination,
-        "dataflow": dataflow,
-        "lane": lane,
-        "status": selectors.status_of(dataflow, lane, ran=page.paginator.count > 0),
-        "waiting": selectors.waiting(dataflow),
-        "page": page,
-        "here": request.get_full_path(),
-    } | _links(request, page)
-    return _part(request, "activation/_runs.html", context, title=destination.name, tabs=True)
-
-
-@never_cache
-@requires("activation.view_monitoring")
-@require_safe
-def run(request: HttpRequest, run_id: uuid.UUID) -> HttpResponse:
-    found = get_object_or_404(DataflowRun.objects.select_related("dataflow__destination__account"), pk=run_id)
-    context = {
-        "run": found,
-        "destination": found.dataflow.destination,
-        "groups": selectors.failure_groups(found),
-        "latency": found.waited_seconds / found.activated if found.activated else None,
-    }
-    return render(request, "activation/run.html", context)
-
-
-@never_cache
-@requires("destinations.view_destination")
-@require_safe
-def activation_data(request: HttpRequest, destination_id: uuid.UUID) -> HttpResponse:
-    """What is live: mapped segments and attributes."""
-    destination = _destination(destination_id)
-    dataflow = selectors.find_dataflow(destination)
-    page = selectors.mapped_segment_page(dataflow, request.GET.get("page"))
-    attribute_page = selectors.mapped_attribute_page(dataflow, request.GET.get("attributes"))
-    context = {
-        "destination": destination,
-        "dataflow": dataflow,
-        "page": page,
-        "attribute_page": attribute_page,
-        "segment_links": _links(request, page),
-        "attribute_links": _links(request, attribute_page, "attributes"),
-    }
-    return _part(request, "activation/_activation_data.html", context, title=destination.name, tabs=True)
-
-
-@never_cache
-@requires("profiles.view_profile", "destinations.view_destination")
-@require_safe
-def profile_exports(request: HttpRequest, profile_id: uuid.UUID) -> HttpResponse:
-    """Which dataflows exported a profile last: a part of the profile's page."""
-    profile = get_object_or_404(Profile.objects.only("pk"), pk=profile_id)
-    context = {"profile": profile, "exports": selectors.profile_exports(profile.pk)}
-    return _part(
-        request, "activation/_profile_exports.html", context, title=gettext("Exports of the profile")
-    )
-
-
-@never_cache
-@requires("profiles.view_segment", "destinations.view_destination")
-@require_safe
-def segment_activations(request: HttpRequest, segment_id: str) -> HttpResponse:
-    """Where a segment is activated: a part of the segment's page."""
-    segment = get_object_or_404(Segment, pk=segment_id)
-    rows = selectors.segment_activations(segment.pk)
-    context = {
-        "segment": segment,
-        "rows": [
-            {
-                "mapping": row,
-                "destination": row.dataflow.destination,
-                "status": selectors.status_of(row.dataflow, selectors.lane_of(row.dataflow), ran=True),
-            }
-            for row in rows
-        ],
-    }
-    return _part(request, "activation/_segment_activations.html", context, title=segment.name)
-
-
-# -- what several views need ---------------------------------------------------------------------------------------
-
-
-def _destination(destination_id: uuid.UUID) -> Destination:
-    return get_object_or_404(Destination.objects.select_related("account"), pk=destination_id)
-
-
-def _htmx(request: HttpRequest) -> bool:
-    """HTMX asks, for a part."""
-    details: HtmxDetails = request.htmx  # type: ignore[attr-defined]
-    return bool(details) and not details.boosted
-
-
-def _person(request: HttpRequest) -> AbstractBaseUser:
-    user = request.user
-    assert isinstance(user, AbstractBaseUser)  # `requires` lets nobody else through
-    return user
+# -- what the steps share ------------------------------------------------------------------------------------------
 
 
 def _wizard(selection: Selection, step: str) -> dict[str, Any]:
@@ -557,37 +414,3 @@ def _saved(request: HttpRequest, selection: Selection) -> HttpResponse:
     if selection.is_draft:
         messages.success(request, _("Saved as a draft: nothing is exported by it until you finish."))
     return redirect(selection.destination)
-
-
-def _to_destination(request: HttpRequest, destination: Destination) -> HttpResponse:
-    url = destination.get_absolute_url()
-    return HttpResponseClientRedirect(url) if _htmx(request) else HttpResponseRedirect(url)
-
-
-def _part(
-    request: HttpRequest, template: str, context: dict[str, Any], *, title: str, tabs: bool = False
-) -> HttpResponse:
-    """A part for HTMX; a whole page around it for everybody else."""
-    if _htmx(request):
-        return render(request, template, context)
-    return render(
-        request, "activation/part.html", context | {"part": template, "title": title, "show_tabs": tabs}
-    )
-
-
-def _links(request: HttpRequest, page: Page[Any], name: str = "page") -> dict[str, Any]:
-    """Addresses for the pagination of a part: whole ones, as it may stand in another page."""
-
-    def url(number: int) -> str:
-        query = request.GET.copy()
-        query[name] = str(number)
-        return f"{request.path}?{query.urlencode()}"
-
-    entries = page.paginator.get_elided_page_range(page.number, on_each_side=1, on_ends=1)
-    return {
-        "links": [
-            {"number": entry, "url": url(entry) if isinstance(entry, int) else ""} for entry in entries
-        ],
-        "previous_url": url(page.number - 1) if page.has_previous() else "",
-        "next_url": url(page.number + 1) if page.has_next() else "",
-    }
