@@ -8,13 +8,13 @@ from datetime import datetime
 from typing import Any
 
 import pytest
-from moto.server import ThreadedMotoServer
 
 from activation.models import Delivery, FailedExport
 from destinations.connectors.base import Connection
 from profiles.models import Profile
 from tests.factories import IdentityFactory, SegmentFactory
 from tests.local_kinesis import KEYS, STREAM, client_of, connection_to
+from tests.moto_server import running_moto
 
 from .exporting import FIRST_NAME, Reading, counts, dataflow_to, deliver, error, members_of, queue, waiting
 
@@ -34,13 +34,10 @@ class Moto:
 
 @pytest.fixture(scope="module")
 def moto() -> Iterator[Moto]:
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    running = Moto(f"http://{host}:{port}")
-    running.client().create_stream(StreamName=STREAM, ShardCount=2)
-    yield running
-    server.stop()
+    with running_moto() as url:
+        running = Moto(url)
+        running.client().create_stream(StreamName=STREAM, ShardCount=2)
+        yield running
 
 
 def test_moto_has_what_the_profiles_hold(moto: Moto) -> None:

@@ -15,13 +15,13 @@ import boto3
 import pytest
 from botocore.exceptions import ClientError
 from django.core.management import CommandError, call_command
-from moto.server import ThreadedMotoServer
 
 from destinations.connectors.kinesis.local import LocalKinesis, LocalKinesisServer
 from destinations.connectors.kinesis.local.errors import ApiError
 from destinations.connectors.kinesis.local.server import NotLoopback
 from destinations.connectors.kinesis.local.signature import Keys
 from tests.local_kinesis import KEYS, STREAM, KinesisProcess, RunningKinesis, client_of
+from tests.moto_server import running_moto
 
 from .conftest import Clock
 
@@ -51,11 +51,8 @@ def put(kinesis: LocalKinesis, records: list[dict[str, str]], stream: str = STRE
 
 @pytest.fixture(scope="module")
 def moto_client() -> Iterator[KinesisClient]:
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    yield client_of(f"http://{host}:{port}", KEYS)
-    server.stop()
+    with running_moto() as url:
+        yield client_of(url, KEYS)
 
 
 def outcome(call: Callable[[], Any]) -> Any:

@@ -9,13 +9,13 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from moto.server import ThreadedMotoServer
 
 from destinations.connectors.base import Connection, ConnectorError, Delivered, Record, TryAgain
 from destinations.connectors.kinesis.client import make_client
 from destinations.connectors.kinesis.put_records import PutRecords
 from destinations.connectors.kinesis.sender import KinesisSender
 from tests.local_kinesis import KEYS, STREAM, RunningKinesis, connection_to
+from tests.moto_server import running_moto
 
 if TYPE_CHECKING:
     from mypy_boto3_kinesis import KinesisClient
@@ -31,11 +31,8 @@ MANY_KINDS = [
 
 @pytest.fixture(scope="module")
 def moto() -> Iterator[Connection]:
-    server = ThreadedMotoServer("127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    yield connection_to(f"http://{host}:{port}", KEYS)
-    server.stop()
+    with running_moto() as url:
+        yield connection_to(url, KEYS)
 
 
 def sent_by(client: KinesisClient, records: list[Record], *, plain: bool) -> Any:
