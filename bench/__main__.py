@@ -120,7 +120,9 @@ def show_steps(records: int, steps: Mapping[str, float]) -> None:
     table.add_column("step")
     for column in ("µs a record", "share"):
         table.add_column(column, justify="right")
-    whole = sum(steps.values())
+    from bench.export import BESIDE
+
+    whole = sum(spent for name, spent in steps.items() if name != BESIDE)
     for name, spent in sorted(steps.items(), key=lambda item: -item[1]):
         table.add_row(name, f"{1e6 * spent / records:.1f}", f"{spent / whole:.0%}")
     table.add_row("together", f"{1e6 * whole / records:.1f}", "", style="bold")
