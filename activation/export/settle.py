@@ -139,12 +139,12 @@ def _count(
 ) -> DataflowRun:
     """Add a batch to the run of this hour."""
     started_at = now.replace(minute=0, second=0, microsecond=0)
-    DataflowRun.objects.bulk_create(
-        [DataflowRun(dataflow_id=dataflow_id, started_at=started_at, last_at=now)], ignore_conflicts=True
-    )
-    run = DataflowRun.objects.select_for_update(no_key=True).get(
-        dataflow_id=dataflow_id, started_at=started_at
-    )
+    runs = DataflowRun.objects.select_for_update(no_key=True)
+    run = runs.filter(dataflow_id=dataflow_id, started_at=started_at).first()
+    if run is None:
+        new = DataflowRun(dataflow_id=dataflow_id, started_at=started_at, last_at=now)
+        DataflowRun.objects.bulk_create([new], ignore_conflicts=True)
+        run = runs.get(dataflow_id=dataflow_id, started_at=started_at)
     excluded = sum(letter.kind == FailedExport.Kind.EXCLUDED for _, letter in dead)
     refusals = [o.result for o in sent if isinstance(o.result, TryAgain)]
     run.last_at = now
