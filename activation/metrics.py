@@ -86,6 +86,6 @@ class _Exports:
             lanes.add_metric(labels, each.dataflow.lane_count)
             leased.add_metric(labels, each.lanes)
             for quantile in QUANTILES:
-                if (seconds := each.latency(100 * quantile)) is not None:
-                    latency.add_metric([*labels, str(quantile)], seconds)
+                if (within := each.latency(100 * quantile)) is not None:
+                    latency.add_metric([*labels, str(quantile)], within)
         yield from (enabled, held, backlog, lag, lanes, leased, latency)

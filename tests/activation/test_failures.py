@@ -128,7 +128,12 @@ def test_who_may_only_look_is_offered_nothing_to_do(run: DataflowRun) -> None:
     onlooker = signed_in(UserFactory.create(permissions=[MONITOR]))
     text = text_of(onlooker.get(url("failures", run.dataflow)))
     assert "RecordTooLarge" in text
-    for hidden in ("Replay all", "Discard all", "replay-chosen", reverse("activation:failure", args=[failure.pk])):
+    for hidden in (
+        "Replay all",
+        "Discard all",
+        "replay-chosen",
+        reverse("activation:failure", args=[failure.pk]),
+    ):
         assert hidden not in text
     seeing = signed_in(UserFactory.create(permissions=[MONITOR, PROFILES]))
     assert "Replay" not in text_of(seeing.get(reverse("activation:failure", args=[failure.pk])))
