@@ -11,6 +11,7 @@ import uuid
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import timedelta
+from functools import partial
 from itertools import count
 from typing import Any
 
@@ -24,6 +25,7 @@ from structlog.testing import capture_logs
 
 from activation import services, tasks
 from activation.export import delivery, lanes, outbox
+from activation.export import settle as settling
 from activation.export.lanes import Lease
 from activation.export.pace import ShardMap
 from activation.export.records import Reader, Snapshot
@@ -183,7 +185,7 @@ def test_two_batches_are_in_memory_and_not_what_waits(
     gc.collect()
     before = in_memory()  # what other tests left
     kept: list[Counter[type]] = []
-    settle = delivery.settle
+    settle = settling.settle
 
     def look(lease: Lease, outcomes: Sequence[Outcome]) -> None:
         kept.append(in_memory() - before)
@@ -570,7 +572,7 @@ def test_no_profile_is_read_again_before_its_batch_is_settled_however_often_it_c
 ) -> None:
     profiles = members_of(segment, 15)
     under_way: set[uuid.UUID] = set()
-    read, settle, version = Reader.read, delivery.settle, count(1)
+    read, settle, version = Reader.read, settling.settle, count(1)
 
     def read_once(reader: Reader, wanted: Iterable[uuid.UUID]) -> dict[uuid.UUID, Snapshot]:
         profile_ids = set(wanted)
@@ -1084,9 +1086,7 @@ def test_lanes_are_delivered_at_once_and_never_carry_the_same_profile(
     profiles = members_of(segment, 600)
     queue(dataflow, profiles)
     wire = OnTheWire(monkeypatch, together=4)
-    workers = [
-        Elsewhere(lambda number=number % 4: delivery.deliver(dataflow.pk, number)) for number in range(8)
-    ]
+    workers = [Elsewhere(partial(delivery.deliver, dataflow.pk, number % 4)) for number in range(8)]
     for profile in profiles[:50]:
         rename(profile, "Changed")
     for worker in workers:
@@ -1173,8 +1173,8 @@ def test_the_last_record_of_each_profile_is_its_newest_state(
         while not done.is_set():
             delivery.deliver(dataflow.pk, number)
 
-    workers = [Elsewhere(lambda number=number: work(number)) for number in range(4)]
-    people = [Elsewhere(lambda by=by: change(by)) for by in (0, 1)]
+    workers = [Elsewhere(partial(work, number)) for number in range(4)]
+    people = [Elsewhere(partial(change, by)) for by in (0, 1)]
     for person in people:
         person.join()
     done.set()
@@ -1247,13 +1247,12 @@ def test_who_lost_the_lane_while_it_read_sends_nothing(
     dataflow: Dataflow, members: list[Profile], kinesis: RunningKinesis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What it read may be older than what another has sent by now."""
-    read, others = Reader.read, []
+    read, times = Reader.read, count(1)
 
     def slow(reader: Reader, wanted: Iterable[uuid.UUID]) -> dict[uuid.UUID, Snapshot]:
         found = read(reader, wanted)
-        if not others:
+        if next(times) == 1:
             Lane.objects.update(leased_until=timezone.now())
-            others.append(None)
             rename(members[0], "Later")
             deliver(dataflow)
             now = time.monotonic() + lanes.LEASE.total_seconds()
@@ -1274,7 +1273,7 @@ def test_who_waits_long_for_an_answer_keeps_the_lane(
     monkeypatch.setattr(delivery, "RENEW_EVERY", 0.01)
     kinesis.faults.add(Fault(Kind.DELAY, seconds=0.3))
     before_sending(monkeypatch, lambda _records: Lane.objects.update(leased_until=timezone.now()))
-    settle, leased = delivery.settle, []
+    settle, leased = settling.settle, []
 
     def look(lease: Lease, outcomes: Sequence[Outcome]) -> None:
         leased.append(lane(dataflow).leased_until)

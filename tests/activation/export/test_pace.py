@@ -75,7 +75,7 @@ def export(shards: Shards, *, lanes: int, hot: float = 0.0, seconds: float = 20,
         now, number = heapq.heappop(ready)
         pace, put_off = paces[number], later[number]
         room = pace.room(BATCH, now)
-        due = []
+        due: list[str] = []
         while put_off and put_off[0][0] <= now and len(due) < room:
             due.append(heapq.heappop(put_off)[1])
         while len(due) < room:

@@ -6,6 +6,7 @@ import pytest
 
 from activation import services, tasks
 from activation.models import Dataflow
+from destinations.connectors.kinesis.local.faults import Kind
 from kinesis_admin import health
 from kinesis_admin.processes import Program, wait_until
 from profiles.ingest import Fragment, ingest
@@ -14,7 +15,7 @@ from tests.factories import SegmentFactory
 from tests.local_kinesis import KinesisProcess
 from tests.services import RedisServer, StartWorker
 
-from .exporting import Reading, counts, dataflow_to, members_of, waiting
+from .exporting import Reading, counts, dataflow_to, error, members_of, sendings, waiting
 
 pytestmark = pytest.mark.django_db(transaction=True, serialized_rollback=True)
 
@@ -26,7 +27,7 @@ def segment() -> Segment:
 
 @pytest.fixture
 def dataflow(kinesis_process: KinesisProcess, segment: Segment) -> Dataflow:
-    return dataflow_to(kinesis_process, segment)
+    return dataflow_to(kinesis_process, segment, lane_count=4)
 
 
 @pytest.fixture
@@ -87,6 +88,17 @@ def test_a_change_is_in_the_stream_soon_and_then_the_next(
     assert counts(dataflow) == {"activated": 2, "identities": 2}
 
 
+def test_what_a_shard_had_no_room_for_goes_by_itself_soon(
+    dataflow: Dataflow, kinesis_process: KinesisProcess, celery_worker: Program, stream: Reading
+) -> None:
+    """By a message that comes when it is due: nothing sweeps here."""
+    kinesis_process.fault(Kind.RECORDS, code="ProvisionedThroughputExceededException", times=1)
+    write("Min-jun")
+    assert delivered(dataflow)
+    assert first_names(stream) == ["Min-jun"]
+    assert sendings(dataflow) == {"attempts": 2, "retries": 1, "throttled": 1}
+
+
 def test_two_workers_and_many_messages_send_nothing_twice(
     dataflow: Dataflow, segment: Segment, start_worker: StartWorker, stream: Reading
 ) -> None:
@@ -131,15 +143,11 @@ def test_an_endpoint_that_was_away_gets_everything_once_it_is_back(
 ) -> None:
     kinesis_process.stop()
     write("Min-jun")
-    assert wait_until(lambda: lane_error(dataflow) == "EndpointConnectionError", seconds=20)
+    assert wait_until(lambda: error(dataflow) == "EndpointConnectionError", seconds=20)
     kinesis_process.start()
     assert swept(dataflow)
     assert first_names(Reading(kinesis_process.client())) == ["Min-jun"]
-    assert wait_until(lambda: lane_error(dataflow) == "", seconds=5)
-
-
-def lane_error(dataflow: Dataflow) -> str:
-    return Dataflow.objects.filter(pk=dataflow.pk).values_list("lane__error_code", flat=True).get() or ""
+    assert wait_until(lambda: error(dataflow) == "", seconds=5)
 
 
 def test_neither_messages_nor_logs_have_anything_of_a_profile_or_a_secret(
@@ -150,7 +158,7 @@ def test_neither_messages_nor_logs_have_anything_of_a_profile_or_a_secret(
     assert delivered(dataflow)
     kinesis_process.stop()
     write("Hong-secret")
-    assert wait_until(lambda: lane_error(dataflow) != "", seconds=20)
+    assert wait_until(lambda: error(dataflow) != "", seconds=20)
     worker.stop()
     log = worker.log_path.read_text()
     assert str(dataflow.pk) in log
