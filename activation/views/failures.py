@@ -50,7 +50,7 @@ def failures(request: HttpRequest, destination_id: uuid.UUID) -> HttpResponse:
         "kinds": FailedExport.Kind.choices,
         "states": FailedExport.State.choices,
         "slice": newest_first(
-            found.select_related("run", "closed_by"),
+            found.select_related("closed_by"),
             before=id_of(request.GET.get("before", "")),
             after=id_of(request.GET.get("after", "")),
             size=PAGE,

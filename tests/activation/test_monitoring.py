@@ -257,7 +257,7 @@ def test_a_profile_shows_who_exported_it_last_and_what_waits(
     with django_assert_max_num_queries(8):
         text = text_of(client.get(where, headers=HTMX))
     for shown in (
-        "shardId-000000000001", "4965", "Segment membership changed", '<td class="num">17</td>',
+        "shardId-000000000001", "4965", "Segment membership changed", "version 17",
         dataflow.destination.name, waiting.destination.name,
     ):  # fmt: skip
         assert shown in text
