@@ -22,9 +22,11 @@ from unfold.widgets import UnfoldAdminSelectWidget, UnfoldAdminTextareaWidget, U
 
 from profiles import selectors, services
 from profiles.ingest import RESERVED_KEYS, Refused, check_attributes, check_segment_id
+from profiles.inlets.services import delete_inlet
 from profiles.models import (
     Identity,
     IdentityNamespace,
+    Inlet,
     Profile,
     SchemaField,
     Segment,
@@ -405,3 +407,34 @@ class SegmentMembershipAdmin(Admin):
     def save_model(self, request: HttpRequest, obj: SegmentMembership, form: Any, change: bool) -> None:
         save_membership(form, obj.profile_id)
         obj.pk = SegmentMembership.objects.get(profile=obj.profile_id, segment=obj.segment_id).pk
+
+
+# --- Inlets --------------------------------------------------------------------------------------------------------
+
+
+@admin.register(Inlet)
+class InletAdmin(Admin):
+    """To look up and delete. The page *Inlets* makes and changes them: it shows a token when there is a new one."""
+
+    list_display = ("name", "id", "namespace", "asks_for_a_token", "enabled", "last_error_at", "created_at")
+    list_select_related = ("namespace",)
+    list_filter = ("enabled",)
+    search_fields = ("name", "id__exact")
+    fields = (
+        "name", "id", "namespace", "identity_path", "normalise", "asks_for_a_token", "token_at", "enabled",
+        "last_error", "last_error_at", "created_at", "created_by",
+    )  # fmt: skip
+    readonly_fields = ("id", "asks_for_a_token")
+
+    @admin.display(description=_("asks for a token"), boolean=True)
+    def asks_for_a_token(self, obj: Inlet) -> bool:
+        return obj.protected
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    def delete_model(self, request: HttpRequest, obj: Inlet) -> None:
+        delete_inlet(obj)

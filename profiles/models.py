@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import secrets
 import uuid
 
+from django.conf import settings
 from django.db import models
 from django.db.models.functions import Lower
 from django.utils import timezone
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 from uuid_utils.compat import uuid7
+
+from profiles.fields import LongJSONField
 
 IDENTITY_MAX_LENGTH = 1024  # AEP's limit for an identity value
 
@@ -21,13 +25,31 @@ class Profile(models.Model):
     """
 
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
-    attributes = models.JSONField(_("attributes"), default=dict)
+    attributes = LongJSONField(_("attributes"), default=dict)
+    # Path → when it was last written, in milliseconds since 1970; also of paths that were removed. It decides what
+    # stays of two profiles that are merged.
+    written = LongJSONField(_("written"), default=dict, editable=False)
     created_at = models.DateTimeField(_("created"), default=timezone.now, db_index=True)
     updated_at = models.DateTimeField(_("updated"), default=timezone.now, db_index=True)
 
     class Meta:
         verbose_name = _("profile")
         verbose_name_plural = _("profiles")
+
+    def __str__(self) -> str:
+        return str(self.id)
+
+
+class MergedProfile(models.Model):
+    """The id of a profile that proved to be the same customer as another: it leads to the one that stayed."""
+
+    id = models.UUIDField(primary_key=True, editable=False)
+    survivor = models.ForeignKey(Profile, models.CASCADE, related_name="merged")
+    merged_at = models.DateTimeField(_("merged"), default=timezone.now)
+
+    class Meta:
+        verbose_name = _("merged profile")
+        verbose_name_plural = _("merged profiles")
 
     def __str__(self) -> str:
         return str(self.id)
@@ -188,3 +210,120 @@ class SegmentMembership(models.Model):
 
     def __str__(self) -> str:
         return f"{self.segment_id}: {self.status}"
+
+
+# --- Inlets --------------------------------------------------------------------------------------------------------
+
+
+def new_inlet_id() -> str:
+    """64 hexadecimal digits: nobody guesses the id of an open inlet."""
+    return secrets.token_hex(32)
+
+
+class Inlet(models.Model):
+    """A streaming connection: an id that producers post profiles to (:mod:`profiles.inlets`).
+
+    Without a token it is open to whoever knows the id. Of the token only a digest is stored.
+    """
+
+    id = models.CharField(_("id"), primary_key=True, max_length=64, default=new_inlet_id, editable=False)
+    name = models.CharField(_("name"), max_length=255)
+    # Of a message without an identityMap, what stands at the path is an identity in the namespace.
+    namespace = models.ForeignKey(
+        IdentityNamespace,
+        models.PROTECT,
+        null=True,
+        blank=True,
+        related_name="+",
+        verbose_name=_("default identity namespace"),
+    )
+    identity_path = models.CharField(_("identity field"), max_length=255, blank=True)
+    normalise = models.BooleanField(_("hash what is not hashed"), default=False)
+    token_digest = models.CharField(max_length=64, blank=True, editable=False)
+    token_at = models.DateTimeField(_("token made"), null=True, blank=True)
+    enabled = models.BooleanField(_("enabled"), default=True)
+    last_error = models.TextField(_("last error"), blank=True)
+    last_error_at = models.DateTimeField(_("last error at"), null=True, blank=True)
+    created_at = models.DateTimeField(_("created"), default=timezone.now)
+    created_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL, models.SET_NULL, null=True, blank=True, related_name="+"
+    )
+
+    class Meta:
+        verbose_name = _("inlet")
+        verbose_name_plural = _("inlets")
+        ordering = ["name", "id"]
+        permissions = [("manage_inlets", _("Manage Inlets"))]
+        constraints = [
+            models.UniqueConstraint(
+                Lower("name"),
+                name="inlet_name",
+                violation_error_message=_("There is an inlet with this name already."),
+            )
+        ]
+
+    def __str__(self) -> str:
+        return self.name
+
+    @property
+    def protected(self) -> bool:
+        """It asks for a token."""
+        return bool(self.token_digest)
+
+
+class InletHour(models.Model):
+    """What came in through an inlet in the hour that began at ``started_at``; counted with the messages themselves."""
+
+    inlet = models.ForeignKey(Inlet, models.CASCADE, related_name="hours")
+    started_at = models.DateTimeField(_("start"))
+    last_at = models.DateTimeField(_("last message"))
+    accepted = models.PositiveBigIntegerField(_("accepted"), default=0)
+    repeated = models.PositiveBigIntegerField(_("repeated"), default=0)
+    rejected = models.PositiveBigIntegerField(_("rejected"), default=0)
+    # Of the accepted ones: whose identities would have linked too many.
+    unlinked = models.PositiveBigIntegerField(_("not linked"), default=0)
+    bytes = models.PositiveBigIntegerField(_("bytes"), default=0)
+
+    class Meta:
+        verbose_name = _("hour of an inlet")
+        verbose_name_plural = _("hours of inlets")
+        constraints = [models.UniqueConstraint(fields=["inlet", "started_at"], name="inlet_hour_once")]
+        indexes = [models.Index(fields=["started_at"], name="inlet_hour_by_age")]
+
+    def __str__(self) -> str:
+        return f"{self.started_at:%Y-%m-%d %H:%M}"
+
+
+class InletSample(models.Model):
+    """The beginning of a message that an inlet could not take, or not link (``accepted``). The newest few are kept."""
+
+    inlet = models.ForeignKey(Inlet, models.CASCADE, related_name="samples")
+    at = models.DateTimeField(_("at"), default=timezone.now)
+    accepted = models.BooleanField(_("accepted"), default=False)
+    reason = models.TextField(_("reason"))
+    text = models.TextField(_("message"), blank=True)
+
+    class Meta:
+        verbose_name = _("sample of an inlet")
+        verbose_name_plural = _("samples of inlets")
+
+    def __str__(self) -> str:
+        return self.reason
+
+
+class ReceivedMessage(models.Model):
+    """That a message with a certain ``_id`` came in, so that a repeated one changes nothing. Kept for some days.
+
+    ``id`` is made of the inlet and the message's own id; ``batch`` is the request that brought it.
+    """
+
+    id = models.UUIDField(primary_key=True, editable=False)
+    batch = models.UUIDField()
+    at = models.DateTimeField(default=timezone.now, db_index=True)
+
+    class Meta:
+        verbose_name = _("received message")
+        verbose_name_plural = _("received messages")
+
+    def __str__(self) -> str:
+        return str(self.id)

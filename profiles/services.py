@@ -24,9 +24,9 @@ from profiles.ingest import (
     Result,
     check_segment_id,
     check_text,
-    difference,
     ingest,
 )
+from profiles.merge import difference
 from profiles.models import Identity, Profile, SchemaField, Segment
 
 NAMED_IN_REASON = 5  # of what stands in the way of a deletion
@@ -188,7 +188,9 @@ def in_use(name: str, rows: Sequence[Model]) -> str:
         others = [
             getattr(row, relation.name)
             for relation in row._meta.concrete_fields
-            if relation.many_to_one and relation.related_model not in (Segment, SchemaField)
+            if relation.many_to_one
+            and not relation.null
+            and relation.related_model not in (Segment, SchemaField)
         ]
         names += [str(other) for other in others] or [str(row)]
     names = sorted(set(names))
