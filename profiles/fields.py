@@ -12,7 +12,8 @@ class LongJSONField(models.JSONField):
     """JSON of some length in rows that are written many at once.
 
     Django sends such rows to PostgreSQL as an array a column, and psycopg escapes every quotation mark in an array by
-    itself, in Python. With a placeholder of the field's own each value is sent by itself: a quarter more profiles a second.
+    itself, in Python. With a placeholder of the field's own each value is sent by itself: a quarter more profiles a
+    second.
     """
 
     def get_placeholder(self, value: Any, compiler: Any, connection: BaseDatabaseWrapper) -> str:
