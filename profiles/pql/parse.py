@@ -94,7 +94,7 @@ def parse(text: str) -> Condition:
         text: PQL as reference/pql.md has it.
 
     Raises:
-        PQLError: it is no rule, or one that is too large: see MAX_LENGTH, MAX_NESTING, MAX_CHOICES, MAX_PATTERN, MAX_EXISTS.
+        PQLError: it is no rule, or one that is too large (MAX_LENGTH, MAX_NESTING and their like).
     """
     if len(text) > MAX_LENGTH:
         message = _("A rule has %(limit)s characters at most.") % {"limit": MAX_LENGTH}

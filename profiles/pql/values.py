@@ -32,8 +32,8 @@ LARGEST_WHOLE = 2.0**53  # above, doubles are further apart than 1
 # White space as Unicode has it, in one text.
 SPACES = "".join(char for char in map(chr, range(0x3001)) if char.isspace())
 
-# Searching for a regular expression takes, at the worst, a time that grows with the length of the text times the size of
-# the expression's program. With these limits that is a quarter of a second.
+# Searching for a regular expression takes, at the worst, a time that grows with the length of the text times the size
+# of the expression's program. With these limits that is a quarter of a second.
 MAX_PROGRAM = 5_000
 MAX_SEARCHED = 10_000  # characters
 

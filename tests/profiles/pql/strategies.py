@@ -1,7 +1,8 @@
 """Random rules, and random customers that they have something to say about.
 
-Both draw from the same few fields and values, so that many rules are so for some customers; among the values are those on
-which Python and databases like to disagree. A field mostly holds what its name says, and a rule mostly asks that of it.
+Both draw from the same few fields and values, so that many rules are so for some customers; among the values are those
+on which Python and databases like to disagree. A field mostly holds what its name says, and a rule mostly asks that of
+it.
 """
 
 from __future__ import annotations
@@ -36,7 +37,8 @@ PATHS = (*FIELDS[Kind.TEXT], *FIELDS[Kind.NUMBER], *FIELDS[Kind.TIME], ("f",), *
 TEXTS = (
     *("a", "A", "ab", "é", "É", "Σ", "ς") * 4,
     "", "aB", "ba", " a ", "\u3000a\n", "ÀÉa", "σ", "ΟΔΟΣ", "οδος", "ß", "ẞ", "İ", "ı", "ſ", "\u212a", "k", "ǅ", "ǆ",
-    "김", "김a", "𐐀", "𐐨", "\uffff", "\U0001f600", "%", "_", "a%b", "a_b", "\\", '"', "'", "1", "true", "null", "[]", "{}",
+    "김", "김a", "𐐀", "𐐨", "\uffff", "\U0001f600", "%", "_", "a%b", "a_b", "\\", '"', "'", "1", "true", "null",
+    "[]", "{}",
 )  # fmt: skip
 TIMES = (
     *("2024-03-31", "2024-03-31T12:30:15.25Z", "2024-02-29", "2024-03-30T12:30:15.25Z", "2023-03-31T12:30:15.250Z") * 3,
@@ -46,9 +48,11 @@ TIMES = (
     "2024-01-01", "2023-12-31T23:59:59.999999Z", "0001-01-01", "0001-01-01T00:00:00+15:59", "2000-02-29",
     "9999-12-31T23:59:59.9999999-15:59",
     # None of these is a time.
-    "2023-02-29", "1900-02-29", "0000-01-01", "2024-13-01", "2024-04-31", "2024-03-31T24:00:00Z", "2024-03-31T12:30:60Z",
+    "2023-02-29", "1900-02-29", "0000-01-01", "2024-13-01", "2024-04-31", "2024-03-31T24:00:00Z",
+    "2024-03-31T12:30:60Z",
     "2024-03-31T12:30:15", "2024-03-31T12:30Z", "2024-03-31T12:30:15.Z", "2024-03-31 12:30:15Z", "2024-3-31",
-    "2024-03-31T12:30:15+16:00", "2024-03-31Z", "٢٠٢٤-٠٣-٣١", "2024-03-31\n", "20240331", "2024-W13-7", "today", "infinity",
+    "2024-03-31T12:30:15+16:00", "2024-03-31Z", "٢٠٢٤-٠٣-٣١", "2024-03-31\n", "20240331", "2024-W13-7", "today",
+    "infinity",
 )  # fmt: skip
 NUMBERS = (
     *(0, 1, 2, 0.1, -1, 7) * 4,
@@ -57,7 +61,24 @@ NUMBERS = (
 )  # fmt: skip
 HUGE = (10**309, -(10**309), 2**1024 - 2**970, 2**1024 - 2**970 - 1, 10**4000)
 DATES = ((2024, 3, 31), (2024, 2, 29), (2000, 1, 1), (1, 1, 1), (9999, 12, 31))
-PATTERNS = ("%", "_", "a%", "%a", "%a%", "a_b", "%a%b%", "__", "A%", "%É%", "김_", "\\", "%\\%", "a%a", "", "Σ")
+PATTERNS = (
+    "%",
+    "_",
+    "a%",
+    "%a",
+    "%a%",
+    "a_b",
+    "%a%b%",
+    "__",
+    "A%",
+    "%É%",
+    "김_",
+    "\\",
+    "%\\%",
+    "a%a",
+    "",
+    "Σ",
+)
 REGEXES = ("a", "^a", "a$", "a.b", r"\d", "(?i)É", "[A-C]", "^$", "(a+)+$", r"^.$", "\\p{Lu}", "k", "σ")
 AMOUNTS = (0, 1, 1, 2, 7, 12, 31, 1000)
 
@@ -118,7 +139,9 @@ customers = st.builds(
         st.lists(st.sampled_from(["a", "A", "é", "1"]), min_size=1, max_size=2, unique=True),
         max_size=2,
     ),
-    st.dictionaries(st.sampled_from(SEGMENTS), st.sampled_from(["realized", "existing", "exited"]), max_size=2),
+    st.dictionaries(
+        st.sampled_from(SEGMENTS), st.sampled_from(["realized", "existing", "exited"]), max_size=2
+    ),
 )
 
 # --- Rules ---------------------------------------------------------------------------------------------------------
@@ -170,9 +193,7 @@ def simple_conditions(bound: Bound) -> st.SearchStrategy[Condition]:
     anything = one_of(*(values(bound, kind) for kind in constants))
     tests = st.sampled_from(["startsWith", "endsWith", "contains", "doesNotContain", "equals"])
     patterns, regexes = st.sampled_from(PATTERNS).map(syntax.Text), st.sampled_from(REGEXES).map(syntax.Text)
-    moments = one_of(
-        st.just(syntax.Now()), st.just(syntax.Today()), constants[Kind.TIME], time_path
-    )
+    moments = one_of(st.just(syntax.Now()), st.just(syntax.Today()), constants[Kind.TIME], time_path)
     directions = st.sampled_from(["before", "after"])
 
     def comparing(kind: Kind) -> st.SearchStrategy[Condition]:
