@@ -237,9 +237,10 @@ def json_pretty(value: object) -> str:
 
 @register.simple_tag
 def code_block(text: object, label: object = "", css_class: str = "", name: object = "") -> SafeString:
-    """Text in monospace with its label and a button that copies it; `css_class="tall"` lets it grow.
+    """Text in monospace with its label and a button that copies it.
 
-    `name` is what a screen reader calls it, where several in a page have the same label.
+    `css_class="tall"` lets it grow, "wrapped" breaks its lines. `name` is what a screen reader calls it, where several
+    in a page have the same label.
     """
     return format_html(
         '<figure class="code {2}"><figcaption><span class="code-label">{1}</span>'

@@ -1,16 +1,24 @@
-"""An inlet from its page to the first customer: the command that is shown is the command that works."""
+"""An inlet from its page to the stream: the command that is shown is the command that works."""
 
 from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 from playwright.sync_api import Page, expect
 
+from destinations.connectors.kinesis.local.signature import Keys
+from kinesis_admin.processes import wait_until
 from tests.browser.accessibility import assert_accessible
+from tests.browser.activated import activate
+from tests.browser.conftest import NARROW
+from tests.local_kinesis import STREAM, client_of
+from tests.product import Product
 
 
 @pytest.fixture
@@ -52,14 +60,43 @@ def test_the_command_of_a_new_inlet_posts_a_customer(inlet_page: Page) -> None:
     expect(page.get_by_role("heading", name="Min-jun Kim")).to_be_visible()
 
 
+def test_what_is_posted_stands_in_the_stream_within_two_seconds(inlet_page: Page, product: Product) -> None:
+    page, segment = inlet_page, activate(product).segment
+    url = open_inlet(page, "Web shop of the pop-up store")
+    delays = []
+    for status in ("realized", "exited", "realized"):
+        entity = {
+            "identityMap": {"Email": [{"id": "popup@example.com"}]},
+            "segmentMembership": {"ups": {segment: {"status": status}}},
+        }
+        before = len(exported(product, "popup@example.com"))
+        answer = page.request.post(url, data={"body": {"xdmEntity": entity}})
+        assert answer.status == 200
+        assert wait_until(lambda: len(exported(product, "popup@example.com")) > before, seconds=20)  # noqa: B023
+        arrived, record = exported(product, "popup@example.com")[-1]
+        assert record["segmentMembership"]["ups"][segment]["status"] == status
+        delays.append(arrived - answer.json()["receivedTimeMs"] / 1000)
+    # One of the three: the machine may be busy with other things.
+    assert min(delays) < 2, delays
+
+
+def test_a_long_message_that_was_rejected_fits_a_phone(inlet_page: Page) -> None:
+    page = inlet_page
+    url = open_inlet(page, "Tag server")
+    for key in ("a", "b"):
+        assert page.request.post(url, data={key: "x" * 500}).status == 400
+    page.set_viewport_size(NARROW)
+    page.reload()
+    for number in (1, 2):
+        page.get_by_text("Show the message").nth(number - 1).click()
+        expect(page.get_by_role("region", name=f"Message {number}")).to_contain_text("xxx")
+    assert page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth") <= 0
+    assert_accessible(page)
+
+
 def test_a_new_token_and_disabling_ask_first(inlet_page: Page) -> None:
     page = inlet_page
-    page.get_by_role("link", name="Create inlet").first.click()
-    page.get_by_role("textbox", name="Name").fill("Open till")
-    page.get_by_label("Whoever knows its address").check()
-    page.get_by_role("button", name="Create inlet").click()
-    expect(page.get_by_role("heading", name="Open till")).to_be_visible()
-
+    open_inlet(page, "Open till")
     page.get_by_role("button", name="Disable").click()
     page.get_by_role("dialog").get_by_role("button", name="Disable").click()
     expect(page.get_by_text("“Open till” takes no messages now.")).to_be_visible()
@@ -74,3 +111,31 @@ def test_a_new_token_and_disabling_ask_first(inlet_page: Page) -> None:
     page.get_by_role("link", name="Delete").click()
     page.get_by_role("dialog").get_by_role("button", name="Delete inlet").click()
     expect(page.get_by_text("“Open till” was deleted.")).to_be_visible()
+
+
+def open_inlet(page: Page, name: str) -> str:
+    """Make an inlet that asks for no token, and stay on its page. Returns the address for one message."""
+    page.get_by_role("link", name="Create inlet").first.click()
+    page.get_by_role("textbox", name="Name").fill(name)
+    page.get_by_label("Whoever knows its address").check()
+    page.get_by_role("button", name="Create inlet").click()
+    expect(page.get_by_role("heading", name=name)).to_be_visible()
+    found = re.search(r"'(http[^?']+)", page.get_by_role("region", name="Command").inner_text())
+    assert found
+    return found[1]
+
+
+def exported(product: Product, email: str) -> list[tuple[float, dict[str, Any]]]:
+    """The records about a customer, and when they came into the stream (Unix time), in the order of arrival."""
+    keys = Keys(product.access_key_id, product.secret_access_key)
+    kinesis = client_of(product.kinesis_url, keys)
+    found = []
+    for shard in kinesis.list_shards(StreamName=STREAM)["Shards"]:
+        iterator = kinesis.get_shard_iterator(
+            StreamName=STREAM, ShardId=shard["ShardId"], ShardIteratorType="TRIM_HORIZON"
+        )["ShardIterator"]
+        for each in kinesis.get_records(ShardIterator=iterator, Limit=10_000)["Records"]:
+            record = json.loads(each["Data"])
+            if {"id": email} in record["identityMap"].get("email", []):
+                found.append((each["ApproximateArrivalTimestamp"].timestamp(), record))
+    return found
