@@ -87,6 +87,7 @@ def test_a_long_message_that_was_rejected_fits_a_phone(inlet_page: Page) -> None
         assert page.request.post(url, data={key: "x" * 500}).status == 400
     page.set_viewport_size(NARROW)
     page.reload()
+    page.get_by_text("Show as a table").click()
     for number in (1, 2):
         page.get_by_text("Show the message").nth(number - 1).click()
         expect(page.get_by_role("region", name=f"Message {number}")).to_contain_text("xxx")
