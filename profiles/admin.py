@@ -21,9 +21,10 @@ from unfold.admin import ModelAdmin, TabularInline
 from unfold.widgets import UnfoldAdminSelectWidget, UnfoldAdminTextareaWidget, UnfoldAdminTextInputWidget
 
 from profiles import selectors, services
-from profiles.ingest import RESERVED_KEYS, Refused, check_attributes, check_segment_id
+from profiles.ingest import Refused, check_attributes, check_segment_id
 from profiles.inlets.services import delete_inlet
 from profiles.models import (
+    RESERVED_KEYS,
     Identity,
     IdentityNamespace,
     Inlet,

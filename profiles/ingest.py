@@ -4,6 +4,9 @@ The import command, the pages, the admin and the inlets all make :class:`Fragmen
 :func:`ingest` with a batch of them. Everything of a batch happens in one transaction, with a number of queries that
 does not depend on its size; what listens to :data:`profiles.signals.profiles_changed` is part of that transaction.
 
+Segments with a live rule have the members that the rule says: it is asked of every profile of which something was
+written that it reads. What a fragment says of such a membership (status and time) stays where the rule agrees.
+
 Rules of the merge: XDM streaming ingestion (deep merge; arrays and scalars are replaced; an explicit null removes).
 Identities seen together are one customer's: a fragment that names several profiles merges them into the oldest. Of an
 attribute that both have, what was written last stays; of a membership, the latest qualification.
@@ -17,7 +20,7 @@ import uuid
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
+from datetime import datetime
 from enum import StrEnum
 from typing import Any, TypeAlias
 
@@ -29,10 +32,11 @@ from django.utils.functional import Promise
 from django.utils.translation import gettext_lazy as _
 from uuid_utils.compat import uuid7
 
-from profiles.locks import advisory_lock
+from profiles.locks import INGESTION, advisory_lock
 from profiles.merge import Dated, difference, forget, merge, unite
 from profiles.models import (
     IDENTITY_MAX_LENGTH,
+    RESERVED_KEYS,
     Identity,
     IdentityNamespace,
     MergedProfile,
@@ -41,7 +45,9 @@ from profiles.models import (
     Segment,
     SegmentMembership,
 )
-from profiles.signals import ProfileChange, Transition, profiles_changed
+from profiles.segmentation.memberships import Memberships
+from profiles.segmentation.streaming import Written, follow_rules
+from profiles.signals import ProfileChange, profiles_changed
 
 MAX_BYTES = 1024 * 1024  # of a fragment's attributes as UTF-8 JSON: AEP's limit for a message
 MAX_DEPTH = 100  # levels of nesting; XDM itself stays below 20
@@ -52,14 +58,10 @@ SEGMENT_ID_MAX_LENGTH = 255
 # A profile's identities in one namespace: more are a shared device, or a value that says nothing ("guest@example.com").
 MAX_IN_NAMESPACE = 50
 
-# What an XDM record has besides attributes; they have tables of their own.
-RESERVED_KEYS = ("identityMap", "segmentMembership")
-
 ATTEMPTS = 6  # of a batch that runs into another transaction's changes
 SIDE_BY_SIDE = 3  # of them beside other batches; then it has the store for itself
 # PostgreSQL's codes: deadlock detected, could not serialise.
 IN_THE_WAY = ("40P01", "40001")
-_INGESTION = b"ingest"  # the name of an advisory lock
 
 Reason: TypeAlias = str | Promise
 Key: TypeAlias = tuple[int, str]  # an identity: namespace's primary key and value
@@ -141,7 +143,7 @@ def ingest(fragments: Sequence[Fragment], *, skip_unchanged: bool = False) -> li
     for attempt in range(1, ATTEMPTS + 1):
         try:
             with transaction.atomic():
-                advisory_lock(_INGESTION, shared=attempt <= SIDE_BY_SIDE)
+                advisory_lock(INGESTION, shared=attempt <= SIDE_BY_SIDE)
                 return _Batch(skip_unchanged).run(fragments)
         except (_Moved, IntegrityError, OperationalError) as error:
             # Another transaction made the same identity, merged one of the profiles, or waited for what this one held:
@@ -319,10 +321,7 @@ class _Batch:
         # Who an identity names: as stored, and as it will be.
         self.stored_owner: dict[Key, uuid.UUID] = {}
         self.owner: dict[Key, uuid.UUID | None] = {}
-        self.stored_status: dict[tuple[uuid.UUID, str], str] = {}
-        self.memberships: dict[tuple[uuid.UUID, str], SegmentMembership] = {}
-        self.changed_memberships: set[tuple[uuid.UUID, str]] = set()
-        self.segment_ids: set[str] = set()  # of these memberships
+        self.memberships = Memberships()
 
     def run(self, fragments: Sequence[Fragment]) -> list[Outcome]:
         prepared = self._prepare(fragments)
@@ -443,11 +442,7 @@ class _Batch:
         if mentioned:
             wanted |= Q(profile__in=list(self.work), segment__in=mentioned)
         if self.work and (mentioned or growing):
-            for membership in SegmentMembership.objects.filter(wanted):
-                key = (membership.profile_id, membership.segment_id)
-                self.memberships[key] = membership
-                self.stored_status[key] = membership.status
-                self.segment_ids.add(membership.segment_id)
+            self.memberships.read(wanted)
 
     def _apply(self, entry: _Prepared, place: int) -> Outcome:
         work, identities, touched, reason = self._resolve(entry)
@@ -464,7 +459,7 @@ class _Batch:
             work.written |= dict.fromkeys(written, place)
             touched = True
         for segment_id, (status, moment) in entry.fragment.memberships.items():
-            touched |= self._apply_membership(work, segment_id, status, moment)
+            touched |= self.memberships.tell(work.profile.pk, segment_id, status, moment, self.now)
         made = work.created and not work.touched
         work.touched |= touched
         result = Result.CREATED if made else Result.UPDATED if touched else Result.UNCHANGED
@@ -544,10 +539,7 @@ class _Batch:
         places = {path: max(place, stays.written.get(path, -1)) for path, place in other.written.items()}
         stays.written = dict.fromkeys(changed, -1) | stays.written | places
         stays.identities.update(other.identities)
-        for segment_id in self.segment_ids:
-            if theirs := self.memberships.pop((other_id, segment_id), None):
-                self.changed_memberships.discard((other_id, segment_id))
-                self._apply_membership(stays, segment_id, theirs.status, theirs.last_qualification_time)
+        self.memberships.move(other_id, stays_id, self.now)
         stays.merged += [*other.merged, *([] if other.created else [other_id])]
         stays.touched |= other.touched
         self.merged_into[other_id] = stays_id
@@ -566,35 +558,6 @@ class _Batch:
                 work.identities[key[0]] -= 1
                 touched = True
         return touched
-
-    def _apply_membership(self, work: _Work, segment_id: str, status: str, moment: datetime | None) -> bool:
-        """The latest qualification wins: what happened before the stored one is old news, and is passed over.
-
-        Returns:
-            Whether anything changed.
-        """
-        self.segment_ids.add(segment_id)
-        key = (work.profile.pk, segment_id)
-        membership = self.memberships.get(key)
-        if membership is None:
-            membership = SegmentMembership(
-                profile_id=work.profile.pk,
-                segment_id=segment_id,
-                status=status,
-                last_qualification_time=moment or self.now,
-            )
-            self.memberships[key] = membership
-        else:
-            if moment is None:
-                moment = self.now if status != membership.status else membership.last_qualification_time
-            moment = moment.astimezone(UTC)
-            if moment < membership.last_qualification_time:
-                return False
-            if (membership.status, membership.last_qualification_time) == (status, moment):
-                return False
-            membership.status, membership.last_qualification_time = status, moment
-        self.changed_memberships.add(key)
-        return True
 
     def _save(self) -> None:
         """Write everything that changed: profiles, then segments, then identities, each in an order of their own.
@@ -619,13 +582,21 @@ class _Batch:
         if merged:
             self._save_merged(merged)
         identities_changed = self._save_identities()
-        if self.changed_memberships:
-            SegmentMembership.objects.bulk_create(
-                [self.memberships[key] for key in sorted(self.changed_memberships)],
-                update_conflicts=True,
-                unique_fields=["profile", "segment"],
-                update_fields=["status", "last_qualification_time"],
-            )
+        follow_rules(
+            [
+                Written(
+                    work.profile,
+                    work.written,
+                    bool(work.merged) or work.profile.pk in identities_changed,
+                    work.created,
+                    work.merged,
+                )
+                for work in touched
+            ],
+            self.memberships,
+            self.now,
+        )
+        self.memberships.save()
         self._announce(touched, identities_changed)
         if merged:
             # Last, so that whoever listens still finds what refers to them.
@@ -646,9 +617,9 @@ class _Batch:
         )
 
     def _save_segments(self) -> None:
-        mentioned = {segment_id for _profile_id, segment_id in self.changed_memberships}
+        mentioned = set().union(*self.memberships.changed.values())
         # A stored membership has a stored segment.
-        mentioned -= {segment_id for _profile_id, segment_id in self.stored_status}
+        mentioned.difference_update(*self.memberships.stored.values())
         if not mentioned:
             return
         known = Segment.objects.filter(pk__in=mentioned).order_by().values_list("pk", flat=True)
@@ -683,18 +654,13 @@ class _Batch:
         return {*gone.values(), *new.values()}
 
     def _announce(self, touched: list[_Work], identities_changed: set[uuid.UUID]) -> None:
-        transitions: dict[uuid.UUID, list[Transition]] = defaultdict(list)
-        for key in sorted(self.changed_memberships):
-            profile_id, segment_id = key
-            before, after = self.stored_status.get(key), self.memberships[key].status
-            if before != after:
-                transitions[profile_id].append(Transition(segment_id, before, after))
+        transitions = self.memberships.transitions()
         changes = [
             ProfileChange(
                 profile_id=work.profile.pk,
                 written_paths=frozenset(work.written),
                 identities_changed=bool(work.merged) or work.profile.pk in identities_changed,
-                transitions=tuple(transitions[work.profile.pk]),
+                transitions=tuple(transitions.get(work.profile.pk, ())),
                 merged=tuple(work.merged),
             )
             for work in touched

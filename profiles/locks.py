@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from django.db import connection
 
+# Shared by all that write profiles and memberships; whoever must have the store for itself does not share it. It is the
+# first lock of a transaction.
+INGESTION = b"ingest"
+
 
 def advisory_lock(name: bytes, *, shared: bool) -> None:
     """Wait for a lock and hold it until the end of the transaction.

@@ -16,6 +16,8 @@ from uuid_utils.compat import uuid7
 from profiles.fields import LongJSONField
 
 IDENTITY_MAX_LENGTH = 1024  # AEP's limit for an identity value
+# What an XDM record has besides attributes; they have tables of their own.
+RESERVED_KEYS = ("identityMap", "segmentMembership")
 
 
 class Profile(models.Model):
@@ -150,6 +152,11 @@ def new_segment_id() -> str:
     return str(uuid.uuid4())
 
 
+def new_version() -> int:
+    """A number that no other writing of a rule has: 63 random bits."""
+    return secrets.randbits(63)
+
+
 class Segment(models.Model):
     """A named group of profiles. Its id is an opaque string: it is kept as it came in."""
 
@@ -158,11 +165,20 @@ class Segment(models.Model):
         UPLOAD = "upload", _("Uploaded list")
         IMPORT = "import", _("Came in with profiles")
 
+    class State(models.TextChoices):
+        DRAFT = "draft", _("Draft")  # the rule is still being written; nobody is in it
+        LIVE = "live", _("Live")
+        ARCHIVED = "archived", _("Archived")  # the members stay as they were; the rule is not asked any more
+
     id = models.CharField(_("id"), primary_key=True, max_length=255, default=new_segment_id)
     name = models.CharField(_("name"), max_length=255, db_index=True)
     description = models.TextField(_("description"), blank=True)
     origin = models.CharField(_("origin"), max_length=16, choices=Origin, default=Origin.UPLOAD)
+    state = models.CharField(_("state"), max_length=8, choices=State, default=State.LIVE)
+    # PQL. Of a live segment of the segmentation service it decides who is a member (profiles.segmentation).
     rule = models.TextField(_("rule"), blank=True)
+    # Another one whenever the rule or the state is: whoever has compiled rules sees whether they are still these.
+    rule_version = models.BigIntegerField(default=new_version, editable=False)
     evaluated_at = models.DateTimeField(_("last evaluated"), null=True, blank=True)
     created_at = models.DateTimeField(_("created"), default=timezone.now)
     # Of the definition (name, rule), not of the members: a record with segment timestamps shows it.
@@ -176,6 +192,29 @@ class Segment(models.Model):
 
     def __str__(self) -> str:
         return self.name
+
+
+class Evaluation(models.Model):
+    """That a segment's rule is being asked of every profile, in the order of their ids; gone when that is done."""
+
+    segment = models.OneToOneField(
+        Segment, models.CASCADE, primary_key=True, related_name="evaluation", verbose_name=_("segment")
+    )
+    started_at = models.DateTimeField(_("started"), default=timezone.now)
+    after = models.UUIDField(null=True, editable=False)  # the last profile that was asked
+    done = models.PositiveBigIntegerField(_("profiles asked"), default=0)
+    total = models.PositiveBigIntegerField(_("profiles"), null=True)  # when it began
+
+    class Meta:
+        verbose_name = _("evaluation")
+        verbose_name_plural = _("evaluations")
+
+    def __str__(self) -> str:
+        return self.segment_id
+
+    @property
+    def percent(self) -> int:
+        return min(99, 100 * self.done // self.total) if self.total else 0
 
 
 class SegmentMembership(models.Model):
@@ -206,7 +245,14 @@ class SegmentMembership(models.Model):
                 condition=models.Q(status__in=["realized", "existing", "exited"]), name="membership_status"
             ),
         ]
-        indexes = [models.Index(fields=["segment", "status"], name="membership_by_segment")]
+        indexes = [
+            models.Index(fields=["segment", "status"], name="membership_by_segment"),
+            models.Index(
+                fields=["last_qualification_time"],
+                condition=models.Q(status="exited"),
+                name="membership_exited",
+            ),
+        ]
 
     def __str__(self) -> str:
         return f"{self.segment_id}: {self.status}"

@@ -22,12 +22,13 @@ from profiles.pql.check import Schema
 from profiles.pql.errors import PQLError
 from profiles.pql.predicate import Predicate, Subject
 from profiles.pql.query import Candidates
-from profiles.pql.reads import Index
+from profiles.pql.reads import Concerned, Index
 from profiles.pql.rule import Rule, parse
 from profiles.pql.values import namespace_key
 
 __all__ = [
     "Candidates",
+    "Concerned",
     "Index",
     "PQLError",
     "Predicate",

@@ -10,8 +10,7 @@ from django.utils.functional import Promise
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
-from profiles.ingest import RESERVED_KEYS
-from profiles.models import IdentityNamespace, SchemaField, Segment
+from profiles.models import RESERVED_KEYS, IdentityNamespace, SchemaField, Segment
 from profiles.pql.errors import PQLError
 from profiles.pql.parse import parse, suggestion
 from profiles.pql.reads import reads

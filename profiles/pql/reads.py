@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING
 
+from profiles.merge import ancestors
 from profiles.pql.predicate import Subject
 from profiles.pql.syntax import Condition, Identities, InSegment, Last, Node, Now, Path, This, Today
 
@@ -51,6 +52,20 @@ def walk(node: Node) -> Iterator[Node]:
                 yield from walk(part)
 
 
+@dataclass(frozen=True, slots=True)
+class Concerned:
+    """The rules that a change of a profile concerns, by the ids of their segments.
+
+    Args:
+        now: what they read was written: they may be so now and were not, or the other way round.
+        in_order: these, and those that ask about their segments, or about those of the latter, and so on. One that asks
+            about another one comes after it.
+    """
+
+    now: frozenset[str]
+    in_order: tuple[str, ...]
+
+
 class Index:
     """Finds the rules that a change of a profile concerns, in a time that depends on the change and not on the rules.
 
@@ -68,14 +83,15 @@ class Index:
         for key, rule in rules.items():
             for path in rule.paths:
                 self._at[path].add(key)
-                for above in _above(path):
+                for above in ancestors(path):
                     self._below[above].add(key)
             for segment_id in rule.segments:
                 self._asking[segment_id].add(key)
             if rule.identities:
                 self._identities.add(key)
-            if rule.compile()(nobody):
+            if rule.timed or rule.compile()(nobody):
                 self._of_nobody.add(key)
+        self._rules = frozenset(rules)
         self.timed = frozenset(key for key, rule in rules.items() if rule.timed)
         self._place = {key: place for place, key in enumerate(_in_order(rules))}
 
@@ -86,42 +102,36 @@ class Index:
         identities: bool = False,
         segments: Iterable[str] = (),
         created: bool = False,
-    ) -> list[str]:
-        """The rules that may be so now and were not, or the other way round; also those that ask about their segments.
+    ) -> Concerned:
+        """The rules that may be so now and were not, or the other way round.
 
         Args:
             written_paths: as :class:`profiles.signals.ProfileChange` tells them.
             identities: whether identities came or went.
-            segments: whose memberships changed.
+            segments: whose memberships somebody wrote: their own rules are concerned, and those that ask about them.
             created: the profile is new: rules that are so for a profile without anything are concerned, too.
-
-        Returns:
-            Ids of segments. One whose rule asks about another one comes after it.
         """
         found = set(self._of_nobody) if created else set()
         for path in written_paths:
             found |= self._at.get(path, _NOTHING) | self._below.get(path, _NOTHING)
-            for above in _above(path):
+            for above in ancestors(path):
                 found |= self._at.get(above, _NOTHING)
         if identities:
             found |= self._identities
-        asking = list(found.union(segments))
-        while asking:
-            more = self._asking.get(asking.pop(), _NOTHING) - found
-            found |= more
-            asking += more
-        return sorted(found, key=self._place.__getitem__)
+        for segment_id in segments:
+            found |= self._asking.get(segment_id, _NOTHING) | ({segment_id} & self._rules)
+        return Concerned(frozenset(found), self._with_asking(found))
+
+    def _with_asking(self, found: set[str]) -> tuple[str, ...]:
+        everyone, new = set(found), list(found)
+        while new:
+            more = self._asking.get(new.pop(), _NOTHING) - everyone
+            everyone |= more
+            new += more
+        return tuple(sorted(everyone, key=self._place.__getitem__))
 
 
 _NOTHING: frozenset[str] = frozenset()
-
-
-def _above(path: str) -> Iterator[str]:
-    """``a.b`` and ``a`` of ``a.b.c``."""
-    end = path.rfind(".")
-    while end > 0:
-        yield path[:end]
-        end = path.rfind(".", 0, end)
 
 
 def _in_order(rules: Mapping[str, Rule]) -> list[str]:
