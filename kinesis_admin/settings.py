@@ -185,6 +185,21 @@ CELERY_BEAT_SCHEDULE_FILENAME = str(VAR_DIR / "beat-schedule")
 CELERY_BEAT_SCHEDULE = {
     # What a dead worker left, and what was queued while Redis was away. A sweep that came late is not caught up.
     "sweep": {"task": "activation.tasks.sweep", "schedule": 5.0, "options": {"expires": 5}},
+    "evaluate_waiting": {
+        "task": "profiles.tasks.evaluate_waiting",
+        "schedule": 10.0,
+        "options": {"expires": 10},
+    },
+    "evaluate_timed": {
+        "task": "profiles.tasks.evaluate_timed",
+        "schedule": 900.0,
+        "options": {"expires": 60},
+    },
+    "forget_exited": {
+        "task": "profiles.tasks.forget_exited",
+        "schedule": 3600.0,
+        "options": {"expires": 60},
+    },
     "forget_messages": {
         "task": "profiles.tasks.forget_messages",
         "schedule": 3600.0,

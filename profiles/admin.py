@@ -157,24 +157,32 @@ class SegmentForm(forms.ModelForm):  # type: ignore[type-arg]
             raise ValidationError(refused.reason) from None  # type: ignore[arg-type]
         return id
 
+    def clean(self) -> dict[str, Any]:
+        cleaned = super().clean() or self.cleaned_data
+        rule, origin = cleaned.get("rule"), cleaned.get("origin", self.instance.origin)
+        if rule and origin == Segment.Origin.SEGMENTATION and self.instance.state == Segment.State.LIVE:
+            services.check_rule(rule, cleaned.get("id", self.instance.pk))
+        return cleaned
+
 
 @admin.register(Segment)
 class SegmentAdmin(Admin):
     form = SegmentForm
-    list_display = ("name", "id", "origin", "evaluated_at", "updated_at")
-    list_filter = ("origin",)
+    list_display = ("name", "id", "origin", "state", "evaluated_at", "updated_at")
+    list_filter = ("origin", "state")
     search_fields = ("name", "id")
-    fields = ("name", "id", "description", "origin", "rule", "evaluated_at", "created_at", "updated_at")
+    fields = (
+        "name", "id", "description", "origin", "state", "rule", "evaluated_at", "created_at", "updated_at",
+    )  # fmt: skip
     ordering = ("name", "id")
 
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> Sequence[str]:
-        fixed = ("evaluated_at", "created_at", "updated_at")
+        fixed = ("state", "evaluated_at", "created_at", "updated_at")
         return ("id", "origin", *fixed) if obj else fixed
 
     def save_model(self, request: HttpRequest, obj: Segment, form: Any, change: bool) -> None:
         if change:
-            stored = Segment.objects.select_for_update().get(pk=obj.pk)
-            services.edit_segment(stored, name=obj.name, description=obj.description, rule=obj.rule)
+            services.edit_segment(obj, name=obj.name, description=obj.description, rule=obj.rule)
         else:
             services.create_segment(
                 id=obj.id, name=obj.name, description=obj.description, origin=obj.origin, rule=obj.rule
@@ -182,6 +190,10 @@ class SegmentAdmin(Admin):
 
     def delete_model(self, request: HttpRequest, obj: Segment) -> None:
         services.delete_segment(obj)
+
+    def delete_queryset(self, request: HttpRequest, queryset: QuerySet[Segment]) -> None:
+        for segment in queryset:
+            services.delete_segment(segment)
 
 
 # --- Profiles ------------------------------------------------------------------------------------------------------
