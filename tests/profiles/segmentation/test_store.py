@@ -6,6 +6,7 @@ import random
 import threading
 import time
 import uuid
+from collections.abc import Callable
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
@@ -302,31 +303,56 @@ def test_an_evaluation_that_stands_is_swept(celery_worker: Program) -> None:
     assert members("s") == {"b"}
 
 
+def beside(work: Callable[[], None]) -> None:
+    """Do some work in a transaction that waits for this one."""
+    errors: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            work()
+        except BaseException as error:
+            errors.append(error)
+        finally:
+            connections.close_all()
+
+    other = threading.Thread(target=run)
+    transaction.on_commit(partial(other.join, timeout=20))
+    other.start()
+    wait_for_a_lock()
+    transaction.on_commit(lambda: raise_first(errors))
+
+
+def raise_first(errors: list[BaseException]) -> None:
+    for error in errors:
+        raise error
+
+
 @committing
 @on_postgresql
 def test_a_batch_that_began_by_the_old_rule_is_seen_by_the_new_one() -> None:
     """A new profile, not committed when the rule is saved: the save waits, so the evaluation finds it."""
     SchemaFieldFactory.create(path="x", type="integer")
     ruled("s", "x = 1")
-    errors: list[BaseException] = []
 
     def save() -> None:
-        try:
-            services.edit_segment(Segment.objects.get(), name="s", description="", rule="x = 2")
-            store.evaluate("s")
-        except BaseException as error:
-            errors.append(error)
-        finally:
-            connections.close_all()
+        services.edit_segment(Segment.objects.get(), name="s", description="", rule="x = 2")
+        store.evaluate("s")
 
-    other = threading.Thread(target=save)
     with transaction.atomic():
         customers(new=2)
-        other.start()
-        wait_for_a_lock()
-    other.join(timeout=20)
-    assert errors == []
+        beside(save)
     assert members("s") == {"new"}
+
+
+@committing
+@on_postgresql
+def test_a_profile_that_is_being_written_is_waited_for() -> None:
+    customers(a=5, b=5)
+    store.request([ruled("s", "x > 1").pk])
+    with transaction.atomic():
+        customers(a=0)
+        beside(partial(store.evaluate, "s"))
+    assert statuses("s") == {"b": "realized"}
 
 
 @committing
