@@ -417,7 +417,11 @@ def test_a_gzip_bomb_is_too_large_and_does_not_go_off(producer: Producer) -> Non
     assert most < 10 * 1024 * 1024
 
 
-@pytest.mark.parametrize("body", [b"{}", b"", gzip.compress(b"{}")[:-3], gzip.compress(b"{}") + b"more"])
+@pytest.mark.parametrize(
+    "body",
+    [b"{}", b"", gzip.compress(b"{}")[:-3], gzip.compress(b"{}") + b"more"],
+    ids=["plain", "nothing", "cut off", "with more behind it"],
+)
 def test_what_is_no_gzip_is_refused(inlet: Inlet, producer: Producer, body: bytes) -> None:
     refused(producer.raw("collect", body, content_encoding="gzip"), 400)
     assert counts(inlet)["rejected"] == 1
