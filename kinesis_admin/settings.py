@@ -137,6 +137,14 @@ else:
     }
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
+# Identities of one profile at most: a link that would make it more is refused (profiles/ingest.py).
+IDENTITY_GRAPH_LIMIT = env.int("IDENTITY_GRAPH_LIMIT", default=150)
+
+# How often a producer may post to an inlet, as a mean of ten seconds; 0: as often as it likes.
+INLET_REQUESTS_PER_SECOND = env.int("INLET_REQUESTS_PER_SECOND", default=200)
+# For how long a message that comes again is known by its `_id`.
+INLET_REMEMBER_DAYS = env.int("INLET_REMEMBER_DAYS", default=7)
+
 REDIS_URL = env.str("REDIS_URL", default="redis://127.0.0.1:6379/0")  # redis://, rediss:// or unix://
 
 # --- Workers -------------------------------------------------------------------------------------------------------
@@ -179,6 +187,26 @@ CELERY_BEAT_SCHEDULE_FILENAME = str(VAR_DIR / "beat-schedule")
 CELERY_BEAT_SCHEDULE = {
     # What a dead worker left, and what was queued while Redis was away. A sweep that came late is not caught up.
     "sweep": {"task": "activation.tasks.sweep", "schedule": 5.0, "options": {"expires": 5}},
+    "evaluate_waiting": {
+        "task": "profiles.tasks.evaluate_waiting",
+        "schedule": 10.0,
+        "options": {"expires": 10},
+    },
+    "evaluate_timed": {
+        "task": "profiles.tasks.evaluate_timed",
+        "schedule": 900.0,
+        "options": {"expires": 60},
+    },
+    "forget_exited": {
+        "task": "profiles.tasks.forget_exited",
+        "schedule": 3600.0,
+        "options": {"expires": 60},
+    },
+    "forget_messages": {
+        "task": "profiles.tasks.forget_messages",
+        "schedule": 3600.0,
+        "options": {"expires": 60},
+    },
 }
 DJANGO_STRUCTLOG_CELERY_ENABLED = True
 DJANGO_STRUCTLOG_CELERY_DEFAULT_LOG_LEVEL = logging.DEBUG  # not two lines for every sweep

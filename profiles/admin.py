@@ -21,10 +21,13 @@ from unfold.admin import ModelAdmin, TabularInline
 from unfold.widgets import UnfoldAdminSelectWidget, UnfoldAdminTextareaWidget, UnfoldAdminTextInputWidget
 
 from profiles import selectors, services
-from profiles.ingest import RESERVED_KEYS, Refused, check_attributes, check_segment_id
+from profiles.ingest import Refused, check_attributes, check_segment_id
+from profiles.inlets.services import delete_inlet
 from profiles.models import (
+    RESERVED_KEYS,
     Identity,
     IdentityNamespace,
+    Inlet,
     Profile,
     SchemaField,
     Segment,
@@ -154,24 +157,32 @@ class SegmentForm(forms.ModelForm):  # type: ignore[type-arg]
             raise ValidationError(refused.reason) from None  # type: ignore[arg-type]
         return id
 
+    def clean(self) -> dict[str, Any]:
+        cleaned = super().clean() or self.cleaned_data
+        rule, origin = cleaned.get("rule"), cleaned.get("origin", self.instance.origin)
+        if rule and origin == Segment.Origin.SEGMENTATION and self.instance.state == Segment.State.LIVE:
+            services.check_rule(rule, cleaned.get("id", self.instance.pk))
+        return cleaned
+
 
 @admin.register(Segment)
 class SegmentAdmin(Admin):
     form = SegmentForm
-    list_display = ("name", "id", "origin", "evaluated_at", "updated_at")
-    list_filter = ("origin",)
+    list_display = ("name", "id", "origin", "state", "evaluated_at", "updated_at")
+    list_filter = ("origin", "state")
     search_fields = ("name", "id")
-    fields = ("name", "id", "description", "origin", "rule", "evaluated_at", "created_at", "updated_at")
+    fields = (
+        "name", "id", "description", "origin", "state", "rule", "evaluated_at", "created_at", "updated_at",
+    )  # fmt: skip
     ordering = ("name", "id")
 
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> Sequence[str]:
-        fixed = ("evaluated_at", "created_at", "updated_at")
+        fixed = ("state", "evaluated_at", "created_at", "updated_at")
         return ("id", "origin", *fixed) if obj else fixed
 
     def save_model(self, request: HttpRequest, obj: Segment, form: Any, change: bool) -> None:
         if change:
-            stored = Segment.objects.select_for_update().get(pk=obj.pk)
-            services.edit_segment(stored, name=obj.name, description=obj.description, rule=obj.rule)
+            services.edit_segment(obj, name=obj.name, description=obj.description, rule=obj.rule)
         else:
             services.create_segment(
                 id=obj.id, name=obj.name, description=obj.description, origin=obj.origin, rule=obj.rule
@@ -179,6 +190,10 @@ class SegmentAdmin(Admin):
 
     def delete_model(self, request: HttpRequest, obj: Segment) -> None:
         services.delete_segment(obj)
+
+    def delete_queryset(self, request: HttpRequest, queryset: QuerySet[Segment]) -> None:
+        for segment in queryset:
+            services.delete_segment(segment)
 
 
 # --- Profiles ------------------------------------------------------------------------------------------------------
@@ -405,3 +420,34 @@ class SegmentMembershipAdmin(Admin):
     def save_model(self, request: HttpRequest, obj: SegmentMembership, form: Any, change: bool) -> None:
         save_membership(form, obj.profile_id)
         obj.pk = SegmentMembership.objects.get(profile=obj.profile_id, segment=obj.segment_id).pk
+
+
+# --- Inlets --------------------------------------------------------------------------------------------------------
+
+
+@admin.register(Inlet)
+class InletAdmin(Admin):
+    """To look up and delete. The page *Inlets* makes and changes them: it shows a token when there is a new one."""
+
+    list_display = ("name", "id", "namespace", "asks_for_a_token", "enabled", "last_error_at", "created_at")
+    list_select_related = ("namespace",)
+    list_filter = ("enabled",)
+    search_fields = ("name", "id__exact")
+    fields = (
+        "name", "id", "namespace", "identity_path", "normalise", "asks_for_a_token", "token_at", "enabled",
+        "last_error", "last_error_at", "created_at", "created_by",
+    )  # fmt: skip
+    readonly_fields = ("id", "asks_for_a_token")
+
+    @admin.display(description=_("asks for a token"), boolean=True)
+    def asks_for_a_token(self, obj: Inlet) -> bool:
+        return obj.protected
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    def delete_model(self, request: HttpRequest, obj: Inlet) -> None:
+        delete_inlet(obj)

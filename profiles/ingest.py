@@ -1,10 +1,15 @@
 """The one way into the profile store: whatever is written about a customer is written here, and announced here.
 
-The import command, the pages, the admin and (later) the inlets all make :class:`Fragment` objects and call
+The import command, the pages, the admin and the inlets all make :class:`Fragment` objects and call
 :func:`ingest` with a batch of them. Everything of a batch happens in one transaction, with a number of queries that
 does not depend on its size; what listens to :data:`profiles.signals.profiles_changed` is part of that transaction.
 
+Segments with a live rule have the members that the rule says: it is asked of every profile of which something was
+written that it reads. What a fragment says of such a membership (status and time) stays where the rule agrees.
+
 Rules of the merge: XDM streaming ingestion (deep merge; arrays and scalars are replaced; an explicit null removes).
+Identities seen together are one customer's: a fragment that names several profiles merges them into the oldest. Of an
+attribute that both have, what was written last stays; of a membership, the latest qualification.
 """
 
 from __future__ import annotations
@@ -12,30 +17,37 @@ from __future__ import annotations
 import json
 import math
 import uuid
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from dataclasses import dataclass, field, replace
+from datetime import datetime
 from enum import StrEnum
 from typing import Any, TypeAlias
 
+from django.conf import settings
 from django.db import IntegrityError, OperationalError, transaction
-from django.db.models import Q
+from django.db.models import Count, OuterRef, Q, Subquery
 from django.utils import timezone
 from django.utils.functional import Promise
 from django.utils.translation import gettext_lazy as _
 from uuid_utils.compat import uuid7
 
+from profiles.locks import INGESTION, advisory_lock
+from profiles.merge import Dated, difference, forget, merge, unite
 from profiles.models import (
     IDENTITY_MAX_LENGTH,
+    RESERVED_KEYS,
     Identity,
     IdentityNamespace,
+    MergedProfile,
     Profile,
     SchemaField,
     Segment,
     SegmentMembership,
 )
-from profiles.signals import ProfileChange, Transition, profiles_changed
+from profiles.segmentation.memberships import Memberships
+from profiles.segmentation.streaming import Written, follow_rules
+from profiles.signals import ProfileChange, profiles_changed
 
 MAX_BYTES = 1024 * 1024  # of a fragment's attributes as UTF-8 JSON: AEP's limit for a message
 MAX_DEPTH = 100  # levels of nesting; XDM itself stays below 20
@@ -43,11 +55,13 @@ MAX_INTEGER_BITS = 14_000  # some 4,200 digits: Python reads and writes no integ
 # PostgreSQL's B-tree holds entries of up to 2,704 bytes; the rest is for the namespace and the headers.
 IDENTITY_MAX_BYTES = 2600
 SEGMENT_ID_MAX_LENGTH = 255
+# A profile's identities in one namespace: more are a shared device, or a value that says nothing ("guest@example.com").
+MAX_IN_NAMESPACE = 50
 
-# What an XDM record has besides attributes; they have tables of their own.
-RESERVED_KEYS = ("identityMap", "segmentMembership")
-
-ATTEMPTS = 3  # of a batch that runs into another transaction's changes
+ATTEMPTS = 6  # of a batch that runs into another transaction's changes
+SIDE_BY_SIDE = 3  # of them beside other batches; then it has the store for itself
+# PostgreSQL's codes: deadlock detected, could not serialise.
+IN_THE_WAY = ("40P01", "40001")
 
 Reason: TypeAlias = str | Promise
 Key: TypeAlias = tuple[int, str]  # an identity: namespace's primary key and value
@@ -58,11 +72,15 @@ class Fragment:
     """What somebody knows about one customer: merged into the profile that its identities name.
 
     Args:
-        identities: namespace code (in any case) and value. A profile that none of them names yet is created.
+        identities: namespace code (in any case) and value, the primary one first. A profile that none of them names yet
+            is created; several that they name are merged. Where that would link too many identities, nothing is linked:
+            the fragment is taken as if it had come with the first one alone.
         attributes: an XDM tree; deep merged, null removes.
         memberships: segment id → status and when it was last qualified for (aware; None: now, if the status changes).
         identities_removed: no longer the profile's; those that are not its own are passed over.
-        profile_id: names an existing profile directly. ``identities`` are then added to it.
+        profile_id: names an existing profile directly; the id of a merged one leads to the one that stayed.
+            ``identities`` are then added to it: one that names another profile, or one too many, is refused. Nobody
+            merges two customers by a typing error.
     """
 
     identities: Sequence[tuple[str, str]] = ()
@@ -81,7 +99,12 @@ class Result(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of a fragment. A rejected one wrote nothing; ``reason`` says why, for people."""
+    """What became of a fragment.
+
+    Args:
+        profile_id: the profile that it is part of now.
+        reason: for people. Of a rejected one, which wrote nothing, why; of any other, why identities were not linked.
+    """
 
     result: Result
     profile_id: uuid.UUID | None = None
@@ -120,17 +143,18 @@ def ingest(fragments: Sequence[Fragment], *, skip_unchanged: bool = False) -> li
     for attempt in range(1, ATTEMPTS + 1):
         try:
             with transaction.atomic():
+                advisory_lock(INGESTION, shared=attempt <= SIDE_BY_SIDE)
                 return _Batch(skip_unchanged).run(fragments)
         except (_Moved, IntegrityError, OperationalError) as error:
-            # Another transaction made the same identity, or waited for what this one held: then what it made is there
-            # now, and a second look finds it. A database that is locked or gone has been waited for already.
-            if attempt == ATTEMPTS or (isinstance(error, OperationalError) and not _is_deadlock(error)):
+            # Another transaction made the same identity, merged one of the profiles, or waited for what this one held:
+            # a second look finds what it made. A database that is locked or gone has been waited for already.
+            if attempt == ATTEMPTS or (isinstance(error, OperationalError) and not _in_the_way(error)):
                 raise
     raise AssertionError("unreachable")
 
 
-def _is_deadlock(error: OperationalError) -> bool:
-    return getattr(error.__cause__, "sqlstate", None) == "40P01"
+def _in_the_way(error: OperationalError) -> bool:
+    return getattr(error.__cause__, "sqlstate", None) in IN_THE_WAY
 
 
 # --- Validation ----------------------------------------------------------------------------------------------------
@@ -251,114 +275,6 @@ def _check_membership(segment_id: object, status: object, moment: object) -> Non
         )
 
 
-# --- Merging -------------------------------------------------------------------------------------------------------
-
-
-def same(a: Any, b: Any) -> bool:
-    """Whether two JSON values are the same value. Unlike with ``==``, true is not 1.
-
-    1.0 and 1 are the same number; so are 1e308 and the integer of 309 digits that PostgreSQL stores for it.
-    """
-    if isinstance(a, bool) or isinstance(b, bool):
-        return a is b
-    if isinstance(a, dict) and isinstance(b, dict):
-        return a.keys() == b.keys() and all(same(a[key], b[key]) for key in a)
-    if isinstance(a, list) and isinstance(b, list):
-        return len(a) == len(b) and all(map(same, a, b))
-    if {type(a), type(b)} == {int, float}:
-        try:
-            return float(a) == float(b)
-        except OverflowError:
-            return False
-    return bool(a == b)
-
-
-def merge(
-    target: dict[str, Any],
-    patch: Mapping[str, Any],
-    *,
-    skip_unchanged: bool = False,
-    map_paths: Collection[str] = (),
-) -> set[str]:
-    """Deep merge ``patch`` into ``target``, in place: objects merge, null removes, everything else replaces.
-
-    Args:
-        target: the attributes of a profile.
-        patch: what is written; not changed, and shares nothing with ``target`` afterwards.
-        skip_unchanged: leave out of the result what was so already.
-        map_paths: paths of maps: they merge like objects, and are told as one leaf.
-
-    Returns:
-        The written paths, as :class:`profiles.signals.ProfileChange` tells them.
-    """
-    written: set[str] = set()
-    _merge(target, patch, "", written, skip_unchanged, map_paths)
-    return written
-
-
-def _merge(
-    target: dict[str, Any],
-    patch: Mapping[str, Any],
-    prefix: str,
-    written: set[str],
-    skip_unchanged: bool,
-    map_paths: Collection[str],
-) -> None:
-    for key, value in patch.items():
-        path = prefix + key
-        if value is None:
-            if target.pop(key, None) is not None:
-                written.add(path)
-        elif isinstance(value, dict):
-            old = target.get(key)
-            branch = old if isinstance(old, dict) else {}
-            inner: set[str] = set()
-            _merge(branch, value, f"{path}.", inner, skip_unchanged, map_paths)
-            if branch is not old and (old is not None or inner or not value):
-                # Something else stood here, or nothing. An object that came without members is a leaf of its own; one
-                # that only removes leaves no trace where there was nothing.
-                target[key] = branch
-                if old is not None or not inner:
-                    written.add(path)
-            if inner and path in map_paths:
-                written.add(path)
-            else:
-                written |= inner
-        elif skip_unchanged and key in target and same(target[key], value):
-            pass
-        else:
-            target[key] = _copy(value)
-            written.add(path)
-
-
-def _copy(value: Any) -> Any:
-    # Nulls inside an array stand for themselves: an array is replaced as it is.
-    if isinstance(value, list):
-        return [_copy(inner) for inner in value]
-    if isinstance(value, dict):
-        return {key: _copy(inner) for key, inner in value.items()}
-    return value
-
-
-def difference(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:
-    """The smallest patch that :func:`merge` turns ``old`` into ``new`` with; for a form that shows the whole tree.
-
-    Nulls in ``new`` mean what they mean everywhere: not there.
-    """
-    patch: dict[str, Any] = {key: None for key in old if new.get(key) is None}
-    for key, value in new.items():
-        before = old.get(key)
-        if value is None:
-            continue
-        if isinstance(value, dict) and isinstance(before, dict):
-            inner = difference(before, value)
-            if inner:
-                patch[key] = inner
-        elif key not in old or not same(before, value):
-            patch[key] = value
-    return patch
-
-
 # --- The batch -----------------------------------------------------------------------------------------------------
 
 
@@ -378,7 +294,19 @@ class _Work:
     profile: Profile
     created: bool = False
     touched: bool = False
-    written: set[str] = field(default_factory=set)
+    # Path → the place in the batch of the fragment that wrote it last.
+    written: dict[str, int] = field(default_factory=dict)
+    # How many identities it has in each namespace; of stored profiles only where they may become more.
+    identities: Counter[int] = field(default_factory=Counter)
+    merged: list[uuid.UUID] = field(default_factory=list)  # stored profiles that proved to be this one
+
+    def dated(self) -> Dated:
+        since = _milliseconds(self.profile.created_at)
+        return Dated(self.profile.attributes, self.profile.written, since, self.written)
+
+
+def _milliseconds(moment: datetime) -> int:
+    return int(moment.timestamp() * 1000)
 
 
 class _Batch:
@@ -388,31 +316,43 @@ class _Batch:
         self.skip_unchanged = skip_unchanged
         self.now = timezone.now()
         self.work: dict[uuid.UUID, _Work] = {}
+        # Of this batch, and of earlier ones where a fragment names them.
+        self.merged_into: dict[uuid.UUID, uuid.UUID] = {}
         # Who an identity names: as stored, and as it will be.
         self.stored_owner: dict[Key, uuid.UUID] = {}
         self.owner: dict[Key, uuid.UUID | None] = {}
-        self.stored_status: dict[tuple[uuid.UUID, str], str] = {}
-        self.memberships: dict[tuple[uuid.UUID, str], SegmentMembership] = {}
-        self.changed_memberships: set[tuple[uuid.UUID, str]] = set()
+        self.memberships = Memberships()
 
     def run(self, fragments: Sequence[Fragment]) -> list[Outcome]:
         prepared = self._prepare(fragments)
         self._load([entry for entry in prepared if isinstance(entry, _Prepared)])
         outcomes = []
-        for entry in prepared:
+        for place, entry in enumerate(prepared):
             try:
                 if isinstance(entry, Refused):
                     raise entry
-                outcomes.append(self._apply(entry))
+                outcomes.append(self._apply(entry, place))
             except Refused as refused:
                 outcomes.append(Outcome(Result.REJECTED, reason=refused.reason))
         self._save()
-        return outcomes
+        return [self._at_the_end(outcome) for outcome in outcomes]
+
+    def _at_the_end(self, outcome: Outcome) -> Outcome:
+        """An outcome after all of the batch: a profile that it made may have been merged since."""
+        if outcome.profile_id is None or (stayed := self._stayed(outcome.profile_id)) == outcome.profile_id:
+            return outcome
+        result = Result.UPDATED if outcome.result == Result.CREATED else outcome.result
+        return replace(outcome, result=result, profile_id=stayed)
+
+    def _stayed(self, profile_id: uuid.UUID) -> uuid.UUID:
+        """The profile that an id leads to."""
+        while (into := self.merged_into.get(profile_id)) is not None:
+            profile_id = into
+        return profile_id
 
     def _prepare(self, fragments: Sequence[Fragment]) -> list[_Prepared | Refused]:
-        self.namespaces = {
-            code.lower(): pk for pk, code in IdentityNamespace.objects.order_by().values_list("id", "code")
-        }
+        self.codes = dict(IdentityNamespace.objects.order_by().values_list("id", "code"))
+        self.namespaces = {code.lower(): pk for pk, code in self.codes.items()}
         self.map_paths = frozenset(
             SchemaField.objects.filter(type=SchemaField.Type.MAP).order_by().values_list("path", flat=True)
         )
@@ -452,98 +392,172 @@ class _Batch:
         named = {entry.fragment.profile_id for entry in prepared if entry.fragment.profile_id is not None}
         if not values and not named:
             return
+        if named:
+            self.merged_into = self._redirects(named)
+            named = {self._stayed(profile_id) for profile_id in named}
         wanted = Q(pk__in=[])
         for namespace, some in values.items():
             wanted |= Q(namespace=namespace, value__in=some)
-        named.update(Identity.objects.filter(wanted).values_list("profile_id", flat=True))
+        locked = named.union(Identity.objects.filter(wanted).values_list("profile_id", flat=True))
         # Locked in the order of their ids: two batches with the same profiles wait for each other and don't deadlock.
         # Without the key: rows that refer to a profile can still be inserted by others.
-        profiles = Profile.objects.filter(pk__in=named).order_by("pk").select_for_update(no_key=True)
+        profiles = Profile.objects.filter(pk__in=locked).order_by("pk").select_for_update(no_key=True)
         self.work = {profile.pk: _Work(profile) for profile in profiles}
-        # Read again under the lock: from here on nobody else changes the identities of these profiles.
+        # Whoever held the locks wrote before now.
+        self.now = timezone.now()
+        # Read again under the lock: from here on nobody else changes the identities of these profiles, or merges them.
         found = Identity.objects.filter(wanted).values_list("namespace_id", "value", "profile_id")
         self.stored_owner = {(namespace, value): profile_id for namespace, value, profile_id in found}
         self.owner = dict(self.stored_owner)
-        if any(profile_id not in self.work for profile_id in self.stored_owner.values()):
+        missing = named - self.work.keys()
+        if not self.work.keys() >= set(self.stored_owner.values()) or (missing and self._redirects(missing)):
             raise _Moved
-        segment_ids = {key for entry in prepared for key in entry.fragment.memberships}
-        if segment_ids and self.work:
-            for membership in SegmentMembership.objects.filter(
-                profile__in=list(self.work), segment__in=segment_ids
+        growing = self._growing(prepared)
+        self._load_memberships(prepared, growing)
+        if growing:
+            counted = Identity.objects.filter(profile__in=growing).order_by()
+            for profile_id, namespace, count in counted.values_list("profile_id", "namespace_id").annotate(
+                Count("pk")
             ):
-                key = (membership.profile_id, membership.segment_id)
-                self.memberships[key] = membership
-                self.stored_status[key] = membership.status
+                self.work[profile_id].identities[namespace] = count
 
-    def _apply(self, entry: _Prepared) -> Outcome:
-        work = self._work_for(entry)
-        before = work.touched
-        work.touched = False
-        self._apply_identities(work, entry)
+    def _redirects(self, profile_ids: Iterable[uuid.UUID]) -> dict[uuid.UUID, uuid.UUID]:
+        return dict(MergedProfile.objects.filter(pk__in=profile_ids).values_list("pk", "survivor_id"))
+
+    def _growing(self, prepared: list[_Prepared]) -> set[uuid.UUID]:
+        """The stored profiles that may get identities, or be merged: whatever is named beside something else."""
+        growing: set[uuid.UUID] = set()
+        for entry in prepared:
+            owners = {self.owner.get(key) for key in entry.identities}
+            if entry.fragment.profile_id is not None:
+                owners.add(self._stayed(entry.fragment.profile_id))
+            if len(owners) > 1:
+                growing.update(owner for owner in owners if owner in self.work)
+        return growing
+
+    def _load_memberships(self, prepared: list[_Prepared], growing: set[uuid.UUID]) -> None:
+        """Those that fragments mention; all of the profiles that may be merged."""
+        mentioned = {key for entry in prepared for key in entry.fragment.memberships}
+        wanted = Q(profile__in=growing)
+        if mentioned:
+            wanted |= Q(profile__in=list(self.work), segment__in=mentioned)
+        if self.work and (mentioned or growing):
+            self.memberships.read(wanted)
+
+    def _apply(self, entry: _Prepared, place: int) -> Outcome:
+        work, identities, touched, reason = self._resolve(entry)
+        touched |= self._apply_identities(work, identities, entry.removed)
         written = merge(
             work.profile.attributes,
             entry.fragment.attributes,
             skip_unchanged=self.skip_unchanged,
             map_paths=self.map_paths,
+            moments=work.profile.written,
+            at=_milliseconds(self.now),
         )
         if written:
-            work.written |= written
-            work.touched = True
+            work.written |= dict.fromkeys(written, place)
+            touched = True
         for segment_id, (status, moment) in entry.fragment.memberships.items():
-            self._apply_membership(work, segment_id, status, moment)
-        touched = work.touched
-        work.touched = touched or before
-        if work.created and not before:
-            return Outcome(Result.CREATED, work.profile.pk)
-        return Outcome(Result.UPDATED if touched else Result.UNCHANGED, work.profile.pk)
+            touched |= self.memberships.tell(work.profile.pk, segment_id, status, moment, self.now)
+        made = work.created and not work.touched
+        work.touched |= touched
+        result = Result.CREATED if made else Result.UPDATED if touched else Result.UNCHANGED
+        return Outcome(result, work.profile.pk, reason)
 
-    def _work_for(self, entry: _Prepared) -> _Work:
-        owners = {owner for key in entry.identities if (owner := self.owner.get(key)) is not None}
-        if entry.fragment.profile_id is not None:
-            owners.add(entry.fragment.profile_id)
-        if len(owners) > 1:
-            raise Refused(_("The identities name different profiles."))
-        for profile_id in owners:
-            if profile_id not in self.work:
+    def _resolve(self, entry: _Prepared) -> tuple[_Work, list[Key], bool, Reason]:
+        """The profile that a fragment is part of: the one that its identities name, a new one, or the one that the
+        several that they name are from here on.
+
+        Returns:
+            The profile, the identities that it gets, whether profiles were merged, and why identities were not linked.
+        """
+        identities, named = entry.identities, entry.fragment.profile_id
+        owners = self._owners(identities)
+        if named is not None:
+            named = self._stayed(named)
+            if named not in self.work:
                 raise Refused(_("There is no such profile."))
-            return self.work[profile_id]
-        profile = Profile(id=uuid7(), attributes={}, created_at=self.now)
-        work = self.work[profile.pk] = _Work(profile, created=True)
-        return work
+            if any(owner != named for owner in owners):
+                raise Refused(_("The identities name different profiles."))
+            owners = [named]
+        if reason := self._too_many(owners, identities):
+            if named is not None:
+                raise Refused(reason)
+            identities = identities[:1]
+            owners = self._owners(identities)
+        if not owners:
+            profile = Profile(id=uuid7(), attributes={}, written={}, created_at=self.now)
+            self.work[profile.pk] = _Work(profile, created=True)
+            owners = [profile.pk]
+        # The oldest stays: of stored profiles ids grow with time.
+        stays, *others = sorted(
+            (self.work[owner] for owner in owners), key=lambda work: (work.created, work.profile.pk)
+        )
+        for other in others:
+            self._merge_profiles(stays, other)
+        return stays, identities, bool(others), reason
 
-    def _apply_identities(self, work: _Work, entry: _Prepared) -> None:
-        for key in entry.identities:
-            if self.owner.get(key) is None:
+    def _owner(self, key: Key) -> uuid.UUID | None:
+        owner = self.owner.get(key)
+        return None if owner is None else self._stayed(owner)
+
+    def _owners(self, identities: list[Key]) -> list[uuid.UUID]:
+        """The profiles that identities name, each once."""
+        owners = (self._owner(key) for key in identities)
+        return list(dict.fromkeys(owner for owner in owners if owner is not None))
+
+    def _too_many(self, owners: list[uuid.UUID], identities: list[Key]) -> Reason:
+        """Why these profiles and identities may not become one profile; empty if they may, or are one already."""
+        new = {key for key in identities if self._owner(key) is None}
+        if len(owners) + len(new) < 2:
+            return ""
+        together: Counter[int] = Counter(namespace for namespace, _value in new)
+        for owner in owners:
+            together.update(self.work[owner].identities)
+        [(namespace, most)] = together.most_common(1)
+        if most > MAX_IN_NAMESPACE:
+            return _(
+                "The identities were not linked: one profile would have more than %(limit)s in namespace “%(code)s”."
+            ) % {"limit": MAX_IN_NAMESPACE, "code": self.codes[namespace]}
+        if together.total() > settings.IDENTITY_GRAPH_LIMIT:
+            return _("The identities were not linked: one profile would have more than %(limit)s.") % {
+                "limit": settings.IDENTITY_GRAPH_LIMIT
+            }
+        return ""
+
+    def _merge_profiles(self, stays: _Work, other: _Work) -> None:
+        """Make two profiles of the batch one. What is stored of the other moves when the batch is saved."""
+        stays_id, other_id = stays.profile.pk, other.profile.pk
+        attributes, moments = unite(stays.dated(), other.dated(), self.map_paths)
+        changed = merge(
+            stays.profile.attributes,
+            difference(stays.profile.attributes, attributes),
+            map_paths=self.map_paths,
+        )
+        stays.profile.written = moments
+        places = {path: max(place, stays.written.get(path, -1)) for path, place in other.written.items()}
+        stays.written = dict.fromkeys(changed, -1) | stays.written | places
+        stays.identities.update(other.identities)
+        self.memberships.move(other_id, stays_id, self.now)
+        stays.merged += [*other.merged, *([] if other.created else [other_id])]
+        stays.touched |= other.touched
+        self.merged_into[other_id] = stays_id
+        del self.work[other_id]
+
+    def _apply_identities(self, work: _Work, identities: list[Key], removed: list[Key]) -> bool:
+        touched = False
+        for key in identities:
+            if self._owner(key) is None:
                 self.owner[key] = work.profile.pk
-                work.touched = True
-        for key in entry.removed:
-            if self.owner.get(key) == work.profile.pk:
+                work.identities[key[0]] += 1
+                touched = True
+        for key in removed:
+            if self._owner(key) == work.profile.pk:
                 self.owner[key] = None
-                work.touched = True
-
-    def _apply_membership(self, work: _Work, segment_id: str, status: str, moment: datetime | None) -> None:
-        """The latest qualification wins: what happened before the stored one is old news, and is passed over."""
-        key = (work.profile.pk, segment_id)
-        membership = self.memberships.get(key)
-        if membership is None:
-            membership = SegmentMembership(
-                profile_id=work.profile.pk,
-                segment_id=segment_id,
-                status=status,
-                last_qualification_time=moment or self.now,
-            )
-            self.memberships[key] = membership
-        else:
-            if moment is None:
-                moment = self.now if status != membership.status else membership.last_qualification_time
-            moment = moment.astimezone(UTC)
-            if moment < membership.last_qualification_time:
-                return
-            if (membership.status, membership.last_qualification_time) == (status, moment):
-                return
-            membership.status, membership.last_qualification_time = status, moment
-        self.changed_memberships.add(key)
-        work.touched = True
+                work.identities[key[0]] -= 1
+                touched = True
+        return touched
 
     def _save(self) -> None:
         """Write everything that changed: profiles, then segments, then identities, each in an order of their own.
@@ -555,27 +569,57 @@ class _Batch:
             return
         for work in touched:
             work.profile.updated_at = self.now
+            if work.written:
+                forget(work.profile.written)
         Profile.objects.bulk_create(
             [work.profile for work in touched],
             update_conflicts=True,
             unique_fields=["id"],
-            update_fields=["attributes", "updated_at"],
+            update_fields=["attributes", "written", "updated_at"],
         )
         self._save_segments()
+        merged = [profile_id for work in touched for profile_id in work.merged]
+        if merged:
+            self._save_merged(merged)
         identities_changed = self._save_identities()
-        if self.changed_memberships:
-            SegmentMembership.objects.bulk_create(
-                [self.memberships[key] for key in sorted(self.changed_memberships)],
-                update_conflicts=True,
-                unique_fields=["profile", "segment"],
-                update_fields=["status", "last_qualification_time"],
-            )
+        follow_rules(
+            [
+                Written(
+                    work.profile,
+                    work.written,
+                    bool(work.merged) or work.profile.pk in identities_changed,
+                    work.created,
+                    work.merged,
+                )
+                for work in touched
+            ],
+            self.memberships,
+            self.now,
+        )
+        self.memberships.save()
         self._announce(touched, identities_changed)
+        if merged:
+            # Last, so that whoever listens still finds what refers to them.
+            Profile.objects.filter(pk__in=merged).delete()
+
+    def _save_merged(self, merged: list[uuid.UUID]) -> None:
+        """Let the ids of merged profiles, and those that led to them, lead to the ones that stayed. Move identities."""
+        MergedProfile.objects.bulk_create(
+            MergedProfile(id=profile_id, survivor_id=self._stayed(profile_id), merged_at=self.now)
+            for profile_id in merged
+        )
+        survivors = MergedProfile.objects.values("survivor_id")
+        MergedProfile.objects.filter(survivor__in=merged).update(
+            survivor=Subquery(survivors.filter(pk=OuterRef("survivor_id")))
+        )
+        Identity.objects.filter(profile__in=merged).update(
+            profile=Subquery(survivors.filter(pk=OuterRef("profile_id")))
+        )
 
     def _save_segments(self) -> None:
-        mentioned = {segment_id for _profile_id, segment_id in self.changed_memberships}
+        mentioned = set().union(*self.memberships.changed.values())
         # A stored membership has a stored segment.
-        mentioned -= {segment_id for _profile_id, segment_id in self.stored_status}
+        mentioned.difference_update(*self.memberships.stored.values())
         if not mentioned:
             return
         known = Segment.objects.filter(pk__in=mentioned).order_by().values_list("pk", flat=True)
@@ -588,12 +632,10 @@ class _Batch:
 
     def _save_identities(self) -> set[uuid.UUID]:
         """Returns the profiles whose identities are other ones now."""
-        gone = {key: owner for key, owner in self.stored_owner.items() if self.owner[key] != owner}
-        new = {
-            key: owner
-            for key, owner in sorted(self.owner.items(), key=lambda item: item[0])
-            if owner is not None and owner != self.stored_owner.get(key)
-        }
+        stored = {key: self._stayed(owner) for key, owner in self.stored_owner.items()}
+        owners = {key: self._owner(key) for key in sorted(self.owner)}
+        gone = {key: owner for key, owner in stored.items() if owners[key] != owner}
+        new = {key: owner for key, owner in owners.items() if owner is not None and owner != stored.get(key)}
         if gone:
             values: dict[int, list[str]] = defaultdict(list)
             for namespace, value in gone:
@@ -612,18 +654,14 @@ class _Batch:
         return {*gone.values(), *new.values()}
 
     def _announce(self, touched: list[_Work], identities_changed: set[uuid.UUID]) -> None:
-        transitions: dict[uuid.UUID, list[Transition]] = defaultdict(list)
-        for key in sorted(self.changed_memberships):
-            profile_id, segment_id = key
-            before, after = self.stored_status.get(key), self.memberships[key].status
-            if before != after:
-                transitions[profile_id].append(Transition(segment_id, before, after))
+        transitions = self.memberships.transitions()
         changes = [
             ProfileChange(
                 profile_id=work.profile.pk,
                 written_paths=frozenset(work.written),
-                identities_changed=work.profile.pk in identities_changed,
-                transitions=tuple(transitions[work.profile.pk]),
+                identities_changed=bool(work.merged) or work.profile.pk in identities_changed,
+                transitions=tuple(transitions.get(work.profile.pk, ())),
+                merged=tuple(work.merged),
             )
             for work in touched
         ]

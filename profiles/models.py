@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import secrets
 import uuid
 
+from django.conf import settings
 from django.db import models
 from django.db.models.functions import Lower
 from django.utils import timezone
@@ -11,7 +13,11 @@ from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 from uuid_utils.compat import uuid7
 
+from profiles.fields import LongJSONField
+
 IDENTITY_MAX_LENGTH = 1024  # AEP's limit for an identity value
+# What an XDM record has besides attributes; they have tables of their own.
+RESERVED_KEYS = ("identityMap", "segmentMembership")
 
 
 class Profile(models.Model):
@@ -21,13 +27,31 @@ class Profile(models.Model):
     """
 
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
-    attributes = models.JSONField(_("attributes"), default=dict)
+    attributes = LongJSONField(_("attributes"), default=dict)
+    # Path → when it was last written, in milliseconds since 1970; also of paths that were removed. It decides what
+    # stays of two profiles that are merged.
+    written = LongJSONField(_("written"), default=dict, editable=False)
     created_at = models.DateTimeField(_("created"), default=timezone.now, db_index=True)
     updated_at = models.DateTimeField(_("updated"), default=timezone.now, db_index=True)
 
     class Meta:
         verbose_name = _("profile")
         verbose_name_plural = _("profiles")
+
+    def __str__(self) -> str:
+        return str(self.id)
+
+
+class MergedProfile(models.Model):
+    """The id of a profile that proved to be the same customer as another: it leads to the one that stayed."""
+
+    id = models.UUIDField(primary_key=True, editable=False)
+    survivor = models.ForeignKey(Profile, models.CASCADE, related_name="merged")
+    merged_at = models.DateTimeField(_("merged"), default=timezone.now)
+
+    class Meta:
+        verbose_name = _("merged profile")
+        verbose_name_plural = _("merged profiles")
 
     def __str__(self) -> str:
         return str(self.id)
@@ -128,6 +152,11 @@ def new_segment_id() -> str:
     return str(uuid.uuid4())
 
 
+def new_version() -> int:
+    """A number that no other writing of a rule has: 63 random bits."""
+    return secrets.randbits(63)
+
+
 class Segment(models.Model):
     """A named group of profiles. Its id is an opaque string: it is kept as it came in."""
 
@@ -136,11 +165,20 @@ class Segment(models.Model):
         UPLOAD = "upload", _("Uploaded list")
         IMPORT = "import", _("Came in with profiles")
 
+    class State(models.TextChoices):
+        DRAFT = "draft", _("Draft")  # the rule is still being written; nobody is in it
+        LIVE = "live", _("Live")
+        ARCHIVED = "archived", _("Archived")  # the members stay as they were; the rule is not asked any more
+
     id = models.CharField(_("id"), primary_key=True, max_length=255, default=new_segment_id)
     name = models.CharField(_("name"), max_length=255, db_index=True)
     description = models.TextField(_("description"), blank=True)
     origin = models.CharField(_("origin"), max_length=16, choices=Origin, default=Origin.UPLOAD)
+    state = models.CharField(_("state"), max_length=8, choices=State, default=State.LIVE)
+    # PQL. Of a live segment of the segmentation service it decides who is a member (profiles.segmentation).
     rule = models.TextField(_("rule"), blank=True)
+    # Another one whenever the rule or the state is: whoever has compiled rules sees whether they are still these.
+    rule_version = models.BigIntegerField(default=new_version, editable=False)
     evaluated_at = models.DateTimeField(_("last evaluated"), null=True, blank=True)
     created_at = models.DateTimeField(_("created"), default=timezone.now)
     # Of the definition (name, rule), not of the members: a record with segment timestamps shows it.
@@ -154,6 +192,29 @@ class Segment(models.Model):
 
     def __str__(self) -> str:
         return self.name
+
+
+class Evaluation(models.Model):
+    """That a segment's rule is being asked of every profile, in the order of their ids; gone when that is done."""
+
+    segment = models.OneToOneField(
+        Segment, models.CASCADE, primary_key=True, related_name="evaluation", verbose_name=_("segment")
+    )
+    started_at = models.DateTimeField(_("started"), default=timezone.now)
+    after = models.UUIDField(null=True, editable=False)  # the last profile that was asked
+    done = models.PositiveBigIntegerField(_("profiles asked"), default=0)
+    total = models.PositiveBigIntegerField(_("profiles"), null=True)  # when it began
+
+    class Meta:
+        verbose_name = _("evaluation")
+        verbose_name_plural = _("evaluations")
+
+    def __str__(self) -> str:
+        return self.segment_id
+
+    @property
+    def percent(self) -> int:
+        return min(99, 100 * self.done // self.total) if self.total else 0
 
 
 class SegmentMembership(models.Model):
@@ -184,7 +245,131 @@ class SegmentMembership(models.Model):
                 condition=models.Q(status__in=["realized", "existing", "exited"]), name="membership_status"
             ),
         ]
-        indexes = [models.Index(fields=["segment", "status"], name="membership_by_segment")]
+        indexes = [
+            models.Index(fields=["segment", "status"], name="membership_by_segment"),
+            models.Index(
+                fields=["last_qualification_time"],
+                condition=models.Q(status="exited"),
+                name="membership_exited",
+            ),
+        ]
 
     def __str__(self) -> str:
         return f"{self.segment_id}: {self.status}"
+
+
+# --- Inlets --------------------------------------------------------------------------------------------------------
+
+
+def new_inlet_id() -> str:
+    """64 hexadecimal digits: nobody guesses the id of an open inlet."""
+    return secrets.token_hex(32)
+
+
+class Inlet(models.Model):
+    """A streaming connection: an id that producers post profiles to (:mod:`profiles.inlets`).
+
+    Without a token it is open to whoever knows the id. Of the token only a digest is stored.
+    """
+
+    id = models.CharField(_("id"), primary_key=True, max_length=64, default=new_inlet_id, editable=False)
+    name = models.CharField(_("name"), max_length=255)
+    # Of a message without an identityMap, what stands at the path is an identity in the namespace.
+    namespace = models.ForeignKey(
+        IdentityNamespace,
+        models.PROTECT,
+        null=True,
+        blank=True,
+        related_name="+",
+        verbose_name=_("default identity namespace"),
+    )
+    identity_path = models.CharField(_("identity field"), max_length=255, blank=True)
+    normalise = models.BooleanField(_("hash what is not hashed"), default=False)
+    token_digest = models.CharField(max_length=64, blank=True, editable=False)
+    token_at = models.DateTimeField(_("token made"), null=True, blank=True)
+    enabled = models.BooleanField(_("enabled"), default=True)
+    last_error = models.TextField(_("last error"), blank=True)
+    last_error_at = models.DateTimeField(_("last error at"), null=True, blank=True)
+    created_at = models.DateTimeField(_("created"), default=timezone.now)
+    created_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL, models.SET_NULL, null=True, blank=True, related_name="+"
+    )
+
+    class Meta:
+        verbose_name = _("inlet")
+        verbose_name_plural = _("inlets")
+        ordering = ["name", "id"]
+        permissions = [("manage_inlets", _("Manage Inlets"))]
+        constraints = [
+            models.UniqueConstraint(
+                Lower("name"),
+                name="inlet_name",
+                violation_error_message=_("There is an inlet with this name already."),
+            )
+        ]
+
+    def __str__(self) -> str:
+        return self.name
+
+    @property
+    def protected(self) -> bool:
+        """It asks for a token."""
+        return bool(self.token_digest)
+
+
+class InletHour(models.Model):
+    """What came in through an inlet in the hour that began at ``started_at``; counted with the messages themselves."""
+
+    inlet = models.ForeignKey(Inlet, models.CASCADE, related_name="hours")
+    started_at = models.DateTimeField(_("start"))
+    last_at = models.DateTimeField(_("last message"))
+    accepted = models.PositiveBigIntegerField(_("accepted"), default=0)
+    repeated = models.PositiveBigIntegerField(_("repeated"), default=0)
+    rejected = models.PositiveBigIntegerField(_("rejected"), default=0)
+    # Of the accepted ones: whose identities would have linked too many.
+    unlinked = models.PositiveBigIntegerField(_("not linked"), default=0)
+    bytes = models.PositiveBigIntegerField(_("bytes"), default=0)
+
+    class Meta:
+        verbose_name = _("hour of an inlet")
+        verbose_name_plural = _("hours of inlets")
+        constraints = [models.UniqueConstraint(fields=["inlet", "started_at"], name="inlet_hour_once")]
+        indexes = [models.Index(fields=["started_at"], name="inlet_hour_by_age")]
+
+    def __str__(self) -> str:
+        return f"{self.started_at:%Y-%m-%d %H:%M}"
+
+
+class InletSample(models.Model):
+    """The beginning of a message that an inlet could not take, or not link (``accepted``). The newest few are kept."""
+
+    inlet = models.ForeignKey(Inlet, models.CASCADE, related_name="samples")
+    at = models.DateTimeField(_("at"), default=timezone.now)
+    accepted = models.BooleanField(_("accepted"), default=False)
+    reason = models.TextField(_("reason"))
+    text = models.TextField(_("message"), blank=True)
+
+    class Meta:
+        verbose_name = _("sample of an inlet")
+        verbose_name_plural = _("samples of inlets")
+
+    def __str__(self) -> str:
+        return self.reason
+
+
+class ReceivedMessage(models.Model):
+    """That a message with a certain ``_id`` came in, so that a repeated one changes nothing. Kept for some days.
+
+    ``id`` is made of the inlet and the message's own id; ``batch`` is the request that brought it.
+    """
+
+    id = models.UUIDField(primary_key=True, editable=False)
+    batch = models.UUIDField()
+    at = models.DateTimeField(default=timezone.now, db_index=True)
+
+    class Meta:
+        verbose_name = _("received message")
+        verbose_name_plural = _("received messages")
+
+    def __str__(self) -> str:
+        return str(self.id)

@@ -15,6 +15,7 @@ from typing import Any
 
 from profiles.ingest import Fragment
 from profiles.models import Segment, SegmentMembership
+from profiles.pql import Subject, parse
 
 # The moment at which the sample was "taken": fixed, so that a second run changes nothing.
 TAKEN = datetime(2026, 11, 20, 6, 0, tzinfo=UTC)
@@ -149,11 +150,12 @@ TIERS = (("bronze", 0), ("silver", 2_000), ("gold", 8_000), ("platinum", 20_000)
 
 @dataclass(frozen=True)
 class SampleSegment:
-    """A segment, who is in it, and how many of those who were have left.
+    """A segment, who is in it, and who has left.
 
     Args:
-        share: of the customers that the segment is about, who are or were in it.
-        left: of those, who left.
+        rule: says who is in it; without one the dice do.
+        share: of the customers, who are or were in a segment without a rule.
+        left: of those, who left; of those that the rule does not describe, whom it described once.
     """
 
     id: str
@@ -169,8 +171,8 @@ class SampleSegment:
 SEGMENTS = (
     SampleSegment(
         "7841ba61-23c1-4bb3-a495-00d3a5fe1e93", "High propensity to convert",
-        "Looked at the same products again and again lately, and answers e-mails.",
-        'consents.marketing.email.val = "y" and loyalty.points > 1000', Segment.Origin.SEGMENTATION, 0.42, 0.08,
+        "More than 1,000 points, and may be written to.",
+        'consents.marketing.email.val = "y" and loyalty.points > 1000', Segment.Origin.SEGMENTATION, 0.0, 0.08,
     ),
     SampleSegment(
         "59bd2fkd-3c48-4b18-bf56-4f5c5e6967ae", "Cart left in the last 7 days",
@@ -179,29 +181,31 @@ SEGMENTS = (
     SampleSegment(
         "c1a5b4de-5f0a-4a73-9c5e-6a2f77d3b0a1", "Loyalty: gold and platinum",
         "Members of the two highest tiers.",
-        'loyalty.tier in ["gold", "platinum"]', Segment.Origin.SEGMENTATION, 1.0, 0.05,
+        'loyalty.tier in ["gold", "platinum"]', Segment.Origin.SEGMENTATION, 0.0, 0.05,
     ),
     SampleSegment(
         "0f6f5f0e-8a3c-4c0b-b6f7-3d0d5b1c9e42", "서울·부산 고객", "서울이나 부산에 사는 고객.",
-        'homeAddress.city in ["서울특별시", "부산광역시"]', Segment.Origin.SEGMENTATION, 1.0, 0.02,
+        'homeAddress.city in ["서울특별시", "부산광역시"]', Segment.Origin.SEGMENTATION, 0.0, 0.02,
     ),
     SampleSegment(
         "a2d4c6e8-1b3d-4f5a-8c7e-9f0a1b2c3d4e", "Birthday this month",
-        "Has a birthday in November.", "person.birthMonth = 11", Segment.Origin.SEGMENTATION, 1.0, 0.0,
+        "Has a birthday in November.", "person.birthMonth = 11", Segment.Origin.SEGMENTATION, 0.0, 0.0,
     ),
     SampleSegment(
         "crm-upload-2026-10", "Autumn catalog by post", "The list of the print shop, October 2026.",
         "", Segment.Origin.UPLOAD, 0.11, 0.0,
     ),
     SampleSegment(
-        "e7c0a9b8-47d6-4e21-a1f3-5b6c7d8e9f00", "Newsletter readers", "Opened one of the last four newsletters.",
-        'consents.marketing.email.val = "y"', Segment.Origin.SEGMENTATION, 0.7, 0.14,
+        "e7c0a9b8-47d6-4e21-a1f3-5b6c7d8e9f00", "Newsletter readers", "Agreed to e-mails.",
+        'consents.marketing.email.val = "y"', Segment.Origin.SEGMENTATION, 0.0, 0.5,
     ),
     SampleSegment(
         "b3f1e2d4-96a5-4c78-8e0d-1a2b3c4d5e6f", "Lapsed for 180 days", "Bought nothing for half a year.",
         "", Segment.Origin.SEGMENTATION, 0.09, 0.22,
     ),
 )  # fmt: skip
+
+RULES = [parse(segment.rule).compile() if segment.rule else None for segment in SEGMENTS]
 
 
 def segments() -> list[Segment]:
@@ -320,22 +324,18 @@ def _identities(
 
 
 def _memberships(dice: random.Random, attributes: dict[str, Any]) -> dict[str, tuple[str, datetime | None]]:
-    wants_mail = attributes["consents"]["marketing"]["email"]["val"] == "y"
-    loyalty = attributes.get("loyalty", {})
-    about = {
-        "High propensity to convert": wants_mail and loyalty.get("points", 0) > 1000,
-        "Loyalty: gold and platinum": loyalty.get("tier") in ("gold", "platinum"),
-        "서울·부산 고객": attributes["homeAddress"]["city"] in ("서울특별시", "부산광역시"),
-        "Birthday this month": attributes["person"]["birthMonth"] == 11,
-        "Newsletter readers": wants_mail,
-    }
     memberships: dict[str, tuple[str, datetime | None]] = {}
-    for segment in SEGMENTS:
+    for segment, rule in zip(SEGMENTS, RULES, strict=True):
         draws = dice.random(), dice.random(), dice.random(), dice.randrange(45 * 86_400)
-        if not about.get(segment.name, True) or draws[0] >= segment.share:
-            continue
-        status = EXITED if draws[1] < segment.left else REALIZED if draws[2] < 0.15 else EXISTING
-        memberships[segment.id] = (status, TAKEN - timedelta(seconds=draws[3]))
+        left = draws[1] < segment.left
+        if rule:
+            member = rule(Subject(attributes))
+        else:
+            member = draws[0] < segment.share and not left
+            left = draws[0] < segment.share and left
+        if member or left:
+            status = REALIZED if member and draws[2] < 0.15 else EXISTING if member else EXITED
+            memberships[segment.id] = (status, TAKEN - timedelta(seconds=draws[3]))
     return memberships
 
 

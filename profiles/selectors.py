@@ -5,6 +5,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any, Generic, TypeVar
 
 from django.db.models import Count, F, IntegerField, Model, OuterRef, Q, QuerySet, Subquery
@@ -16,6 +17,7 @@ from profiles.models import (
     IDENTITY_MAX_LENGTH,
     Identity,
     IdentityNamespace,
+    MergedProfile,
     Profile,
     SchemaField,
     Segment,
@@ -99,7 +101,10 @@ def display_name(attributes: dict[str, Any]) -> str:
 
 
 def profiles_named(value: str, namespace_id: int | None = None) -> QuerySet[Profile]:
-    """The profiles that an identity value names: one in a namespace at most. A profile's own id finds it, too."""
+    """The profiles that an identity value names: one in a namespace at most.
+
+    A profile's own id finds it, too, and so does the id of one that was merged into it.
+    """
     value = value.strip()
     if not value or "\0" in value or len(value) > IDENTITY_MAX_LENGTH:
         return Profile.objects.none()
@@ -109,10 +114,26 @@ def profiles_named(value: str, namespace_id: int | None = None) -> QuerySet[Prof
     # By their keys: an OR with a subquery would read the whole table.
     keys = list(identities.values_list("profile_id", flat=True))
     try:
-        keys.append(uuid.UUID(value))
+        profile_id = uuid.UUID(value)
     except ValueError:
         pass
+    else:
+        keys += [
+            profile_id,
+            *MergedProfile.objects.filter(pk=profile_id).values_list("survivor_id", flat=True),
+        ]
     return Profile.objects.filter(pk__in=keys)
+
+
+def find_profile(profile_id: uuid.UUID) -> Profile | None:
+    """The profile with this id, or the one that it was merged into. Two queries at most."""
+    found = Profile.objects.filter(pk=profile_id).first()
+    return found or Profile.objects.filter(merged=profile_id).first()
+
+
+def last_written(profile: Profile) -> dict[str, datetime]:
+    """When each attribute was last written, by path; also paths that are gone."""
+    return {path: datetime.fromtimestamp(moment / 1000, UTC) for path, moment in profile.written.items()}
 
 
 def profile_rows(profiles: Sequence[Profile]) -> list[ProfileRow]:

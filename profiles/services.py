@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import datetime
 from typing import Any
 
@@ -24,10 +25,14 @@ from profiles.ingest import (
     Result,
     check_segment_id,
     check_text,
-    difference,
     ingest,
 )
-from profiles.models import Identity, Profile, SchemaField, Segment
+from profiles.locks import INGESTION, advisory_lock
+from profiles.merge import difference
+from profiles.models import Identity, Profile, SchemaField, Segment, new_version
+from profiles.pql import PQLError, Rule, Schema, parse
+from profiles.segmentation import store
+from profiles.segmentation.rules import live_rules
 
 NAMED_IN_REASON = 5  # of what stands in the way of a deletion
 
@@ -95,8 +100,16 @@ def set_membership(
 
     Args:
         moment: when it qualified; now by default. One before the stored one changes nothing.
+
+    Raises:
+        ValidationError: the segment's rule says who is in it.
     """
+    if segment_id in live_rules():
+        raise ValidationError(_("The rule of this segment says who is in it."))
     return write(Fragment(profile_id=profile_id, memberships={segment_id: (status, moment)}))
+
+
+# --- Segments ------------------------------------------------------------------------------------------------------
 
 
 def create_segment(
@@ -106,25 +119,152 @@ def create_segment(
     description: str = "",
     origin: str = Segment.Origin.UPLOAD,
     rule: str = "",
+    state: str = Segment.State.LIVE,
     evaluated_at: datetime | None = None,
 ) -> Segment:
-    """A new segment; without ``id`` it gets a UUID."""
-    segment = Segment(name=name, description=description, origin=origin, rule=rule, evaluated_at=evaluated_at)
+    """A new segment; without ``id`` it gets a UUID.
+
+    A live one of the segmentation service has the members that its rule says; a draft's rule may be unfinished.
+    """
+    segment = Segment(
+        name=name, description=description, origin=origin, rule=rule, state=state, evaluated_at=evaluated_at
+    )
     if id:
         segment.id = id
-    _check(segment)
-    segment.save(force_insert=True)
+    with _changing(segment):
+        _check(segment)
+        segment.save(force_insert=True)
+        _rule_changed(segment)
     return segment
 
 
 def edit_segment(segment: Segment, *, name: str, description: str, rule: str) -> Segment:
-    """Change a segment. ``updated_at`` moves only with the definition: exported records tell it."""
-    if (segment.name, segment.rule) != (name, rule):
-        segment.updated_at = timezone.now()
-    segment.name, segment.description, segment.rule = name, description, rule
-    _check(segment)
-    segment.save(update_fields=["name", "description", "rule", "updated_at"])
+    """Change a segment. ``updated_at`` moves only with the definition: exported records tell it.
+
+    The members of a live segment follow a changed rule soon: everybody is asked anew.
+    """
+    with _changing(segment):
+        _reload(segment)
+        rule_changed = segment.rule != rule
+        if rule_changed or segment.name != name:
+            segment.updated_at = timezone.now()
+        if rule_changed:
+            segment.rule_version = new_version()
+        segment.name, segment.description, segment.rule = name, description, rule
+        _check(segment)
+        segment.save(update_fields=["name", "description", "rule", "rule_version", "updated_at"])
+        if rule_changed:
+            _rule_changed(segment)
     return segment
+
+
+def publish_segment(segment: Segment) -> None:
+    """Make a draft live, or an archived segment again."""
+    with _changing(segment):
+        _reload(segment)
+        if segment.state != Segment.State.LIVE:
+            _set_state(segment, Segment.State.LIVE)
+            _rule_changed(segment)
+
+
+def duplicate_segment(segment: Segment, *, name: str) -> Segment:
+    """A draft with the same rule."""
+    return create_segment(
+        name=name,
+        description=segment.description,
+        origin=Segment.Origin.SEGMENTATION,
+        rule=segment.rule,
+        state=Segment.State.DRAFT,
+    )
+
+
+def archive_segment(segment: Segment) -> None:
+    """Stop asking a segment's rule; its members stay as they are.
+
+    Raises:
+        ValidationError: something needs the segment; the reason names what.
+    """
+    with _changing(segment):
+        _reload(segment)
+        if users := protecting([segment]):
+            message = _("“%(name)s” is in use by %(users)s and can't be archived.")
+            raise ValidationError(message % {"name": segment, "users": _named(users)})
+        _set_state(segment, Segment.State.ARCHIVED)
+
+
+def delete_segment(segment: Segment) -> None:
+    """Delete a segment and its memberships.
+
+    Raises:
+        ValidationError: something needs the segment; the reason names what.
+    """
+    with _changing(segment):
+        if users := protecting([segment]):
+            raise ValidationError(in_use(str(segment), users))
+        try:
+            segment.delete()
+        except ProtectedError as error:  # since
+            raise ValidationError(in_use(str(segment), list(error.protected_objects))) from error
+
+
+def check_rule(rule: str, segment_id: str = "") -> Rule:
+    """Read a rule, and see whether it fits the schema. Three queries.
+
+    Args:
+        segment_id: whose rule it is, or will be; empty for a new segment.
+
+    Raises:
+        ValidationError: of the field ``rule``; its parameters ``position``, ``line`` and ``column`` say where.
+    """
+    try:
+        read = parse(rule)
+        read.check(Schema.stored(), segment_id=segment_id)
+    except PQLError as error:
+        raise ValidationError({"rule": rule_error(error)}) from None
+    return read
+
+
+def rule_error(error: PQLError) -> ValidationError:
+    """What is wrong with a rule, for a form."""
+    where = {"position": error.position, "line": error.line, "column": error.column}
+    place = _("Line %(line)s, character %(column)s") if error.line > 1 else _("Character %(column)s")
+    message = f"{place % where}: {error.message}"
+    return ValidationError(message.replace("%", "%%"), code="rule", params=where)
+
+
+@contextmanager
+def _changing(segment: Segment) -> Iterator[None]:
+    """A transaction. Of a segment that has a rule, or may have one: in which nobody goes by it.
+
+    The lock is the first one of the transaction, or two could wait for each other.
+    """
+    with transaction.atomic():
+        if segment.origin == Segment.Origin.SEGMENTATION:
+            advisory_lock(INGESTION, shared=False)
+        yield
+
+
+def _reload(segment: Segment) -> None:
+    try:
+        segment.refresh_from_db(from_queryset=Segment.objects.select_for_update(no_key=True))
+    except Segment.DoesNotExist:
+        raise ValidationError(_("This segment was deleted meanwhile.")) from None
+
+
+def _set_state(segment: Segment, state: Segment.State) -> None:
+    segment.state = state
+    segment.save(update_fields=["state"])
+
+
+def _rule_changed(segment: Segment) -> None:
+    """Of a live segment: check the rule, and have everybody asked."""
+    if segment.origin != Segment.Origin.SEGMENTATION or segment.state != Segment.State.LIVE:
+        return
+    if segment.rule:
+        check_rule(segment.rule, segment.pk)
+        store.request([segment.pk])
+    elif segment.memberships.exists():
+        raise ValidationError({"rule": _("Without a rule the segment would keep these members for ever.")})
 
 
 def _check(segment: Segment) -> None:
@@ -137,16 +277,7 @@ def _check(segment: Segment) -> None:
     segment.full_clean()
 
 
-def delete_segment(segment: Segment) -> None:
-    """Delete a segment and its memberships.
-
-    Raises:
-        ValidationError: something needs the segment; the reason names what.
-    """
-    try:
-        segment.delete()
-    except ProtectedError as error:
-        raise ValidationError(in_use(str(segment), list(error.protected_objects))) from error
+# --- What uses what ------------------------------------------------------------------------------------------------
 
 
 def _referring(rows: Sequence[Model], on_delete: Callable[..., Any]) -> Iterator[QuerySet[Model]]:
@@ -164,6 +295,10 @@ def protecting(rows: Sequence[Model]) -> list[Model]:
     found: list[Model] = []
     for users in _referring(rows, PROTECT):
         found += users[: NAMED_IN_REASON + 1]
+    if rows and isinstance(rows[0], Segment):
+        going = {str(row.pk) for row in rows}
+        asking = [key for key, rule in live_rules().items() if key not in going and rule.segments & going]
+        found += Segment.objects.filter(pk__in=asking)[: NAMED_IN_REASON + 1]
     return found
 
 
@@ -177,24 +312,30 @@ def hanging_on(rows: Sequence[Model]) -> dict[str, int]:
 
 
 def in_use(name: str, rows: Sequence[Model]) -> str:
-    """Why ``name`` can't be deleted, in words that name what uses it.
+    """Why ``name`` can't be deleted, in words that name what uses it: ``rows``."""
+    return _("“%(name)s” is in use by %(users)s and can't be deleted.") % {
+        "name": name,
+        "users": _named(rows),
+    }
 
-    Args:
-        rows: what refers to it. Profiles do not know who uses them: rows of a table in between are told by what
-            else they refer to, e.g. a mapped segment by its dataflow.
+
+def _named(rows: Sequence[Model]) -> str:
+    """Names of what refers to something.
+
+    Profiles do not know who uses them: rows of a table in between are told by what else they refer to, e.g. a mapped
+    segment by its dataflow.
     """
     names: list[str] = []
     for row in rows[: NAMED_IN_REASON + 1]:
         others = [
             getattr(row, relation.name)
             for relation in row._meta.concrete_fields
-            if relation.many_to_one and relation.related_model not in (Segment, SchemaField)
+            if relation.many_to_one
+            and not relation.null
+            and relation.related_model not in (Segment, SchemaField)
         ]
         names += [str(other) for other in others] or [str(row)]
     names = sorted(set(names))
     if len(names) > NAMED_IN_REASON:
         names = [*names[:NAMED_IN_REASON], "…"]
-    return _("“%(name)s” is in use by %(users)s and can't be deleted.") % {
-        "name": name,
-        "users": ", ".join(names),
-    }
+    return ", ".join(names)

@@ -31,12 +31,15 @@ class ProfileChange:
             (``person.name.firstName``). A written array or map is one leaf; a removed object is told by its own path.
         identities_changed: an identity was added or removed.
         transitions: the memberships whose status changed.
+        merged: profiles that proved to be this one; what changed by it is in the rest. Their rows, and what refers to
+            them, are still there while this is announced, and gone when the transaction ends.
     """
 
     profile_id: uuid.UUID
     written_paths: frozenset[str] = frozenset()
     identities_changed: bool = False
     transitions: tuple[Transition, ...] = ()
+    merged: tuple[uuid.UUID, ...] = ()
 
 
 # Sent inside the transaction that made the changes, with ``changes``: a list of ProfileChange, of one batch.

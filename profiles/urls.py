@@ -3,6 +3,8 @@ from __future__ import annotations
 from django.urls import path
 
 from profiles import views
+from profiles.inlets import collection
+from profiles.inlets import views as inlets
 
 app_name = "profiles"
 urlpatterns = [
@@ -11,4 +13,14 @@ urlpatterns = [
     path("segments/", views.segments, name="segments"),
     path("segments/<path:segment_id>/", views.segment, name="segment"),  # ids may hold slashes: last
     path("schema/", views.schema, name="schema"),
+    path("inlets/", inlets.inlets, name="inlets"),
+    path("inlets/new/", inlets.new, name="inlet_new"),
+    path("inlets/<slug:inlet_id>/", inlets.inlet, name="inlet"),
+    path("inlets/<slug:inlet_id>/edit/", inlets.edit, name="inlet_edit"),
+    path("inlets/<slug:inlet_id>/token/", inlets.token, name="inlet_token"),
+    path("inlets/<slug:inlet_id>/switch/", inlets.switch, name="inlet_switch"),
+    path("inlets/<slug:inlet_id>/delete/", inlets.delete, name="inlet_delete"),
+    # What producers post to: as AEP's, without a slash at the end.
+    path("collection/<str:inlet_id>", collection.message, name="collect"),
+    path("collection/batch/<str:inlet_id>", collection.batch, name="collect_batch"),
 ]

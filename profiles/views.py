@@ -66,10 +66,18 @@ def profiles(request: HttpRequest) -> HttpResponse:
 @requires("profiles.view_profile")
 @require_safe
 def profile(request: HttpRequest, profile_id: uuid.UUID) -> HttpResponse:
-    """A profile: attributes, identities, memberships; where it was exported is fetched from activation."""
-    shown = get_object_or_404(Profile, pk=profile_id)
+    """A profile: attributes, identities, memberships; where it was exported is fetched from activation.
+
+    The id of a merged one leads to the one that stayed.
+    """
+    shown = selectors.find_profile(profile_id)
+    if shown is None:
+        raise Http404
+    if shown.pk != profile_id:
+        return redirect("profiles:profile", shown.pk)
     context = {
         "profile": shown,
+        "written": selectors.last_written(shown),
         "name": selectors.display_name(shown.attributes),
         "identities": selectors.identities_of(shown),
         "memberships": selectors.memberships_of(shown),

@@ -7,22 +7,71 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
+from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, NoReturn
+from typing import Any
 
 from django.utils.translation import gettext_lazy as _
 
-from profiles.ingest import Fragment, Refused
+from profiles.ingest import Fragment, Reason, Refused
+
+MAX_DIGITS = 4300  # of an integer: Python reads and writes no more
+
+
+@dataclass(frozen=True, slots=True)
+class Flaw:
+    """Stands in parsed JSON where something can be read, but not be taken for a value."""
+
+    reason: Reason
 
 
 def parse_json(data: bytes) -> Any:
     """JSON from UTF-8 bytes; integers keep all their digits.
 
     Raises:
-        Refused: it is not UTF-8, not JSON (NaN and Infinity are not), or nested too deep.
+        Refused: it is not UTF-8, not JSON (NaN and Infinity are not), has a key twice in one object, or is nested too
+            deep.
     """
+    value, flawed = parse_parts(data)
+    if flawed:
+        check_part(value)
+    return value
+
+
+def parse_parts(data: bytes) -> tuple[Any, bool]:
+    """The same where one bad part does not spoil the others.
+
+    Returns:
+        The value, and whether there are flaws in it: :func:`check_part` finds those of a part.
+
+    Raises:
+        Refused: nothing of it can be read.
+    """
+    flaws: list[Flaw] = []
+
+    def flaw(reason: Reason) -> Flaw:
+        flaws.append(Flaw(reason))
+        return flaws[-1]
+
+    def constant(name: str) -> Flaw:
+        return flaw(_("This is not JSON: it has the number %(name)s.") % {"name": name})
+
+    def integer(digits: str) -> int | Flaw:
+        return int(digits) if len(digits) < MAX_DIGITS else flaw(_("This has a number with too many digits."))
+
+    def make_object(pairs: list[tuple[str, Any]]) -> dict[str, Any] | Flaw:
+        made = dict(pairs)
+        if len(made) == len(pairs):
+            return made
+        [(twice, _count)] = Counter(key for key, _value in pairs).most_common(1)
+        return flaw(_("The key “%(key)s” stands twice in one object.") % {"key": twice})
+
     try:
-        return json.loads(data.decode(), parse_constant=_no_constant)
+        value = json.loads(
+            data.decode(), parse_constant=constant, parse_int=integer, object_pairs_hook=make_object
+        )
+        return value, bool(flaws)
     except UnicodeDecodeError:
         raise Refused(_("This is not UTF-8.")) from None
     except RecursionError:
@@ -32,12 +81,24 @@ def parse_json(data: bytes) -> Any:
             _("This is not JSON: %(problem)s, at character %(position)s.")
             % {"problem": error.msg, "position": error.pos + 1}
         ) from None
-    except ValueError:
-        raise Refused(_("This has a number with too many digits.")) from None
 
 
-def _no_constant(name: str) -> NoReturn:
-    raise Refused(_("This is not JSON: it has the number %(name)s.") % {"name": name})
+def check_part(part: Any) -> None:
+    """Refuse a part of what :func:`parse_parts` read if there is a flaw in it.
+
+    Raises:
+        Refused: with the reason.
+    """
+    # With a stack of its own: it may be nested deeper than functions may call each other.
+    waiting = [part]
+    while waiting:
+        value = waiting.pop()
+        if isinstance(value, Flaw):
+            raise Refused(value.reason)
+        if isinstance(value, dict):
+            waiting.extend(value.values())
+        elif isinstance(value, list):
+            waiting.extend(value)
 
 
 def fragment(entity: object) -> Fragment:
@@ -59,7 +120,8 @@ def _identities(identity_map: object) -> list[tuple[str, str]]:
         return []
     if not isinstance(identity_map, dict):
         raise Refused(_("identityMap is not an object of namespaces."))
-    identities = []
+    identities: list[tuple[str, str]] = []
+    primary: list[tuple[str, str]] = []
     for code, entries in identity_map.items():
         if not isinstance(entries, list):
             raise Refused(_("identityMap has no list for a namespace."))
@@ -67,8 +129,8 @@ def _identities(identity_map: object) -> list[tuple[str, str]]:
             value = entry.get("id") if isinstance(entry, dict) else None
             if not isinstance(value, str):
                 raise Refused(_("An identity in identityMap has no “id”, or it is not a text."))
-            identities.append((code, value))
-    return identities
+            (primary if entry.get("primary") is True else identities).append((code, value))
+    return primary + identities
 
 
 def _memberships(segment_membership: object) -> dict[str, tuple[str, datetime | None]]:

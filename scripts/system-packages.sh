@@ -13,6 +13,7 @@ packages=() missing=()
 need() { # check, Debian package, what it is
     if ! "$1"; then packages+=("$2") missing+=("$3"); fi
 }
+has_curl() { has curl; }
 has_gettext() { has xgettext && has msgfmt; }
 
 case "$1" in
@@ -20,6 +21,7 @@ test)
     need has_postgres postgresql "PostgreSQL 15 or newer (initdb, postgres)"
     need has_redis redis-server "Redis or Valkey (redis-server)"
     need has_chromium chromium "Chromium"
+    need has_curl curl "curl"
     need has_korean fonts-noto-cjk "a font with Korean (Noto CJK)"
     ;;
 lint) need has_gettext gettext "GNU gettext (xgettext, msgfmt)" ;;

@@ -29,6 +29,9 @@ def _english() -> None:
 
 
 def pytest_configure() -> None:
+    # A machine that has other things to do is no failure.
+    hypothesis.settings.register_profile("ours", deadline=None)
+    hypothesis.settings.load_profile("ours")
     # Korean pages are tested too.
     compile_catalogs([services.ROOT / "locale"])
     # Nobody attacks the passwords of the tests.

@@ -34,12 +34,12 @@ from redis import Redis, RedisError
 
 from activation.export import lanes
 from activation.models import Dataflow, ExportReason, PendingExport, new_generation
+from profiles.locks import advisory_lock
 from profiles.models import Profile, SegmentMembership
 
 log = structlog.get_logger(__name__)
 
-# Any number that no other advisory lock of this database has: "kinesis" as ASCII, 56 bits.
-_MAPPINGS = int.from_bytes(b"kinesis")
+_MAPPINGS = b"kinesis"  # the name of an advisory lock
 
 
 def lock_mapping(dataflow: Dataflow) -> None:
@@ -50,18 +50,12 @@ def lock_mapping(dataflow: Dataflow) -> None:
     anyway.)
     """
     log.debug("mapping_locked", dataflow_id=str(dataflow.pk))
-    _advisory_lock("pg_advisory_xact_lock")
+    advisory_lock(_MAPPINGS, shared=False)
 
 
 def hold_mappings() -> None:
     """Until the end of the transaction, mappings stay as they are. Any number of transactions may do this at once."""
-    _advisory_lock("pg_advisory_xact_lock_shared")
-
-
-def _advisory_lock(function: str) -> None:
-    if connection.vendor == "postgresql":
-        with connection.cursor() as cursor:
-            cursor.execute(f"SELECT {function}(%s)", [_MAPPINGS])
+    advisory_lock(_MAPPINGS, shared=True)
 
 
 def queue(rows: Iterable[tuple[uuid.UUID, uuid.UUID, str]]) -> None:
@@ -88,6 +82,16 @@ def queue(rows: Iterable[tuple[uuid.UUID, uuid.UUID, str]]) -> None:
         # Of the moment, even where it waited among many.
         update_fields=["generation", "reason", "bulk"],
     )
+
+
+def lock(profile_ids: Iterable[uuid.UUID]) -> set[tuple[uuid.UUID, uuid.UUID]]:
+    """Lock what waits of these profiles, in the order in which delivery does, until the end of the transaction.
+
+    Returns:
+        (dataflow id, profile id) of each row.
+    """
+    rows = PendingExport.objects.filter(profile__in=list(profile_ids)).select_for_update()
+    return set(rows.order_by("dataflow_id", "profile_id").values_list("dataflow_id", "profile_id"))
 
 
 def backfill(dataflow: Dataflow, segment_ids: Collection[str]) -> int:

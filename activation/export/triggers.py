@@ -7,10 +7,20 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from django.db.models import OuterRef, Subquery
+
 from activation.export import lanes, outbox
 from activation.export.records import ALWAYS_THERE
-from activation.models import Dataflow, ExportReason, MappedAttribute, MappedSegment
-from profiles.models import SegmentMembership
+from activation.models import (
+    Dataflow,
+    Delivery,
+    ExportReason,
+    FailedExport,
+    MappedAttribute,
+    MappedSegment,
+)
+from profiles.merge import ancestors
+from profiles.models import MergedProfile, SegmentMembership
 from profiles.signals import ProfileChange, Transition
 
 # A disabled dataflow queues too: its rows wait.
@@ -40,6 +50,9 @@ def queue_exports(sender: Any = None, *, changes: Sequence[ProfileChange], **_kw
     if wanted:
         members = _members(wanted)
         reasons |= {pair: reason for pair, reason in wanted.items() if pair in members}
+    if any(change.merged for change in changes):
+        known = _knew(changes)
+        reasons |= {pair: ExportReason.IDENTITY.value for pair in known if pair[0] in live}
     reasons |= dict.fromkeys(_joined_or_left(changes), ExportReason.MEMBERSHIP.value)
     if reasons:
         outbox.queue(
@@ -48,6 +61,25 @@ def queue_exports(sender: Any = None, *, changes: Sequence[ProfileChange], **_kw
         outbox.wake_on_commit(
             (dataflow_id, lanes.lane_of(profile_id, live[dataflow_id])) for dataflow_id, profile_id in reasons
         )
+
+
+def _knew(changes: Sequence[ProfileChange]) -> set[Pair]:
+    """Dataflows that exported, or were to export, a profile that was merged or what it was merged into. Four queries.
+
+    The rows of merged profiles go with them. Their dead letters stay: runs have counted them.
+    """
+    stayed = {loser: change.profile_id for change in changes for loser in change.merged}
+    either = {*stayed, *stayed.values()}
+    # All that this transaction queues or lets go, before any of it: delivery locks the same rows, in the same order.
+    known = outbox.lock({*stayed, *(change.profile_id for change in changes)})
+    known |= set(Delivery.objects.filter(profile__in=either).values_list("dataflow_id", "profile_id"))
+    survivors = MergedProfile.objects.filter(pk=OuterRef("profile_id")).values("survivor_id")
+    FailedExport.objects.filter(profile__in=stayed).update(profile=Subquery(survivors))
+    return {
+        (dataflow_id, stayed.get(profile_id, profile_id))
+        for dataflow_id, profile_id in known
+        if profile_id in either
+    }
 
 
 def _joined_or_left(changes: Sequence[ProfileChange]) -> set[Pair]:
@@ -84,7 +116,7 @@ def _written(changes: Sequence[ProfileChange]) -> set[Pair]:
         if path.split(".", 1)[0] in ALWAYS_THERE:
             continue
         by_path[path].add(dataflow_id)
-        for ancestor in _ancestors(path):
+        for ancestor in ancestors(path):
             above[ancestor].add(dataflow_id)
     concerned: dict[str, set[uuid.UUID]] = {}
     pairs: set[Pair] = set()
@@ -94,17 +126,10 @@ def _written(changes: Sequence[ProfileChange]) -> set[Pair]:
                 concerned[path] = set().union(
                     by_path.get(path, ()),
                     above.get(path, ()),
-                    *(by_path.get(ancestor, ()) for ancestor in _ancestors(path)),
+                    *(by_path.get(ancestor, ()) for ancestor in ancestors(path)),
                 )
             pairs.update((dataflow_id, change.profile_id) for dataflow_id in concerned[path])
     return pairs
-
-
-def _ancestors(path: str) -> Iterable[str]:
-    at = path.rfind(".")
-    while at > 0:
-        yield path[:at]
-        at = path.rfind(".", 0, at)
 
 
 def _members(pairs: Iterable[Pair]) -> set[Pair]:

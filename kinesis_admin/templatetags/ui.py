@@ -58,6 +58,8 @@ RIGHTS = {
     "profiles.view_profile": _("View Profiles"),
     "profiles.view_segment": _("View Segments"),
     "profiles.manage_segments": _("Manage Segments"),
+    "profiles.view_inlet": _("View Inlets"),
+    "profiles.manage_inlets": _("Manage Inlets"),
 }
 
 
@@ -235,9 +237,10 @@ def json_pretty(value: object) -> str:
 
 @register.simple_tag
 def code_block(text: object, label: object = "", css_class: str = "", name: object = "") -> SafeString:
-    """Text in monospace with its label and a button that copies it; `css_class="tall"` lets it grow.
+    """Text in monospace with its label and a button that copies it.
 
-    `name` is what a screen reader calls it, where several in a page have the same label.
+    `css_class="tall"` lets it grow, "wrapped" breaks its lines. `name` is what a screen reader calls it, where several
+    in a page have the same label.
     """
     return format_html(
         '<figure class="code {2}"><figcaption><span class="code-label">{1}</span>'
@@ -254,40 +257,52 @@ def code_block(text: object, label: object = "", css_class: str = "", name: obje
 
 
 @register.simple_tag
-def json_tree(value: object, open_levels: int = 2) -> SafeString:
-    """A JSON value as a tree that opens and closes; the first `open_levels` levels are open."""
+def json_tree(
+    value: object, open_levels: int = 2, moments: Mapping[str, datetime] | None = None
+) -> SafeString:
+    """A JSON value as a tree that opens and closes; the first `open_levels` levels are open.
+
+    `moments` says when paths (keys with dots between) were written: it is told beside them.
+    """
     if not value:
         return format_html('<p class="dim">{}</p>', gettext("Nothing here."))
-    return _tree(value, int(open_levels))
+    return _tree(value, int(open_levels), moments or {}, "")
 
 
-def _tree(value: object, open_levels: int) -> SafeString:
+def _tree(value: object, open_levels: int, moments: Mapping[str, datetime], prefix: str) -> SafeString:
     if isinstance(value, Mapping):
         items: Iterable[tuple[object, object]] = value.items()
     else:
         items = enumerate(value) if isinstance(value, list | tuple) else [("", value)]
     return format_html(
         '<ul class="tree">{}</ul>',
-        format_html_join("", "{}", ((_branch(k, v, open_levels),) for k, v in items)),
+        format_html_join("", "{}", ((_branch(k, v, open_levels, moments, prefix),) for k, v in items)),
     )
 
 
-def _branch(key: object, value: object, open_levels: int) -> SafeString:
+def _branch(
+    key: object, value: object, open_levels: int, moments: Mapping[str, datetime], prefix: str
+) -> SafeString:
+    path = f"{prefix}{key}"
+    moment = moments.get(path)
+    note = format_html(' <span class="tree-note">{}</span>', ago(moment)) if moment else ""
     if isinstance(value, Mapping | list | tuple) and value:
         count = len(value)
         return format_html(
-            '<li><details{}><summary><span class="tree-key">{}</span> <span class="tree-note">{}</span>'
+            '<li><details{}><summary><span class="tree-key">{}</span> <span class="tree-note">{}</span>{}'
             "</summary>{}</details></li>",
             mark_safe(" open") if open_levels > 0 else "",
             key,
             ngettext("%d entry", "%d entries", count) % count,
-            _tree(value, open_levels - 1),
+            note,
+            _tree(value, open_levels - 1, moments, f"{path}."),
         )
     shown = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
     return format_html(
-        '<li class="tree-leaf"><span class="tree-key">{}</span> <span class="tree-value">{}</span></li>',
+        '<li class="tree-leaf"><span class="tree-key">{}</span> <span class="tree-value">{}</span>{}</li>',
         key,
         shown,
+        note,
     )
 
 
@@ -405,6 +420,41 @@ def stat(
     """A number with its name, for an overview. `variant` colours the note: positive, notice or negative."""
     shown = number(value) if isinstance(value, int | float) else value
     return {"label": label, "value": shown, "note": note, "variant": variant, "url": url}
+
+
+@register.inclusion_tag("components/bars.html")
+def hourly_bars(
+    bars_id: str,
+    points: Sequence[tuple[datetime, Sequence[int]]],
+    series: Sequence[tuple[object, str]],
+    label: object,
+) -> dict[str, Any]:
+    """Numbers by the hour as stacked bars, and the same numbers as a table.
+
+    `bars_id` is the id of what is drawn, for HTMX to fetch anew while the table may be open. `points`: the hour and
+    its numbers, the oldest first; `series`: name and colour (accent, positive, notice or negative) of each number, from
+    the bottom.
+    """
+    most = max((sum(numbers) for _moment, numbers in points), default=0)
+    rects = []
+    for place, (_moment, numbers) in enumerate(points):
+        top = 100.0
+        for number_, (_name, variant) in zip(numbers, series, strict=True):
+            height = 100 * number_ / (most or 1)
+            top -= height
+            if number_:
+                rects.append(
+                    {"x": place * 10 + 1, "y": f"{top:.2f}", "height": f"{height:.2f}", "variant": variant}
+                )
+    return {
+        "id": bars_id,
+        "points": points,
+        "series": series,
+        "label": label,
+        "most": most,
+        "rects": rects,
+        "width": 10 * len(points),
+    }
 
 
 # -- things that hold other things -----------------------------------------------------------------

@@ -16,7 +16,8 @@ from activation.models import Dataflow, FailedExport, PendingExport
 from destinations.connectors.base import Connection
 from destinations.fields import Encrypted
 from destinations.models import Account, Destination
-from profiles.models import Profile, Segment
+from profiles.inlets import intake, services as inlets
+from profiles.models import Inlet, Profile, Segment
 
 url, key, secret = sys.argv[1:]
 by = User.objects.get(username="admin")
@@ -44,6 +45,10 @@ if made:
     activation.finish(
         destination=destination, version=dataflow.version, by=by, segments=len(ids), attributes=4
     )
+inlet = Inlet.objects.filter(name="Web shop 서울").first()
+if inlet is None:
+    inlet, _ = inlets.create_inlet(name="Web shop 서울", protected=True, by=by)
+    intake.note_refusal(inlet, "The message has no object body.xdmEntity.", '{"person": "김민준"}'.encode())
 dataflow = Dataflow.objects.get(destination=destination)
 run = dataflow.runs.first()
 segment = dataflow.segments.first()
@@ -60,6 +65,7 @@ print(json.dumps({
     "account": str(account.pk), "destination": str(destination.pk), "run": str(run.pk) if run else "",
     "failure": str(failure.pk) if failure else "",
     "profile": str(segment.memberships.exclude(status="exited").first().profile_id), "segment": segment.pk,
+    "inlet": inlet.pk,
 }))
 """
 
@@ -74,6 +80,7 @@ class Activated:
     failure: str
     profile: str
     segment: str
+    inlet: str
 
 
 def activate(product: Product) -> Activated:

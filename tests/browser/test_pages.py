@@ -55,6 +55,11 @@ PAGES = {
     "segments": "/segments/",
     "segment": "/segments/{segment}/",
     "schema": "/schema/",
+    "inlets": "/inlets/",
+    "inlet-new": "/inlets/new/",
+    "inlet": "/inlets/{inlet}/",
+    "inlet-edit": "/inlets/{inlet}/edit/",
+    "inlet-delete": "/inlets/{inlet}/delete/",
     "password": "/account/password/",
     "not-found": "/nothing/here/",
 }
@@ -128,6 +133,7 @@ def test_the_pages_of_an_empty_product_help_on(
         "/destinations/accounts/?q=zzz",
         "/profiles/?q=zzz",
         "/segments/?q=zzz",
+        "/inlets/?q=zzz",
     ):
         page.goto(path)
         assert page.locator(".empty-state, .empty").count() == 1, path

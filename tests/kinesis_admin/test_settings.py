@@ -10,6 +10,7 @@ import pytest
 from cryptography.fernet import Fernet
 from django.conf import settings
 
+from kinesis_admin.celery import app
 from kinesis_admin.settings import _broker_url
 from tests.services import ROOT
 
@@ -66,6 +67,11 @@ def test_a_credential_key_that_is_none_is_refused_without_showing_it() -> None:
 )
 def test_one_variable_names_redis_for_celery_too(redis_url: str, broker_url: str) -> None:
     assert _broker_url(redis_url) == broker_url
+
+
+def test_what_beat_starts_is_known_to_the_workers() -> None:
+    app.loader.import_default_modules()
+    assert {entry["task"] for entry in settings.CELERY_BEAT_SCHEDULE.values()} <= app.tasks.keys()
 
 
 def test_the_tests_touch_no_redis_of_the_machine() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -185,3 +186,19 @@ def test_the_rights_one_lacks_are_said_in_words() -> None:
             "Manage Destinations, View Segments"
         )
         assert ui.missing_rights("") == ""
+
+
+def test_hours_are_drawn_to_scale_and_told_as_a_table() -> None:
+    noon = datetime(2026, 11, 20, 12, tzinfo=UTC)
+    points = [(noon, (3, 1)), (noon + timedelta(hours=1), (0, 2)), (noon + timedelta(hours=2), (0, 0))]
+    series = [("Accepted", "accent"), ("Rejected", "negative")]
+    shown = render('{% hourly_bars "hours" points series "Messages" %}', points=points, series=series)
+    bars = re.findall(r'<rect class="plot-(\w+)" x="(\d+)" y="([\d.]+)" width="8" height="([\d.]+)"/>', shown)
+    assert bars == [
+        ("accent", "1", "25.00", "75.00"),
+        ("negative", "1", "0.00", "25.00"),
+        ("negative", "11", "50.00", "50.00"),
+    ]
+    assert "at most 4 in an hour" in shown
+    assert shown.count("<tr>") == 1 + len(points)
+    assert shown.index("11-20 14:00") < shown.index("11-20 12:00")

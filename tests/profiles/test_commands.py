@@ -96,6 +96,14 @@ def test_profiles_are_imported_and_a_second_run_changes_nothing(tmp_path: Path) 
     assert not (tmp_path / "people.ndjson.rejected").exists()
 
 
+def test_links_that_were_refused_are_counted(tmp_path: Path, settings: Any) -> None:
+    settings.IDENTITY_GRAPH_LIMIT = 1
+    file = tmp_path / "people.ndjson"
+    file.write_bytes(ndjson(entity(1), entity(2)))
+    out = run("import_profiles", str(file))
+    assert "2 created, 0 updated, 0 unchanged, 0 rejected. Of 2 the identities were not linked" in out
+
+
 def test_fields_that_the_schema_does_not_know_go_in(tmp_path: Path) -> None:
     file = tmp_path / "people.ndjson"
     file.write_bytes(ndjson(entity(1, _ours={"shoeSize": 43})))
@@ -120,6 +128,7 @@ def test_standard_input_is_read(pack: Any, tmp_path: Path, monkeypatch: pytest.M
 BAD = {
     b"{": "not JSON",
     b'{"a": NaN}': "NaN",
+    b'{"a": {"b": 1, "b": 1}}': "stands twice",
     b'"\xff"': "not UTF-8",
     b"[1]": "not a JSON object",
     b"[" * 100_000: "nested too deep",

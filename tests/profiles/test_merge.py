@@ -8,7 +8,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from profiles.ingest import difference, merge, same
+from profiles.merge import Dated, Moments, difference, forget, merge, same, unite
 
 keys = st.sampled_from(["a", "b", "c"])
 scalars = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=3)
@@ -125,3 +125,67 @@ def test_a_map_is_told_as_one_leaf() -> None:
     tree: dict[str, Any] = {"m": {"x": 1}}
     assert merge(tree, {"m": {"y": 2}}, map_paths={"m"}) == {"m"}
     assert tree == {"m": {"x": 1, "y": 2}}
+
+
+# --- What was written last
+
+
+def effective(tree: Any, patch: dict[str, Any]) -> dict[str, Any]:
+    """A patch without what no moment is noted for: nulls that remove nothing, and objects without members."""
+    there = tree if isinstance(tree, dict) else {}
+    kept = {}
+    for key, value in patch.items():
+        if isinstance(value, dict):
+            if inner := effective(there.get(key), value):
+                kept[key] = inner
+        elif value is not None or key in there:
+            kept[key] = value
+    return kept
+
+
+def write(dated: Dated, patch: dict[str, Any], at: int) -> None:
+    merge(dated.attributes, patch, moments=dated.moments, at=at)
+    forget(dated.moments)
+
+
+@given(st.lists(st.tuples(st.booleans(), patches), max_size=12))
+def test_two_profiles_united_hold_what_one_would(writings: list[tuple[bool, dict[str, Any]]]) -> None:
+    sides = (Dated({}, {}, 0), Dated({}, {}, 0))
+    one: dict[str, Any] = {}
+    for at, (side, patch) in enumerate(writings, start=1):
+        told = effective(sides[side].attributes, patch)
+        write(sides[side], told, at)
+        merge(one, told)
+    united, moments = unite(*sides)
+    assert same(pruned(united), pruned(one))
+    again, moments_again = unite(Dated(united, moments, 0), Dated({}, {}, 0))
+    assert same(again, united)
+    assert moments_again == moments
+
+
+@given(trees, trees)
+def test_what_has_no_moment_is_as_old_as_its_profile(old: dict[str, Any], new: dict[str, Any]) -> None:
+    expected = copy.deepcopy(old)
+    merge(expected, new)
+    for kept, other in ((Dated(old, {}, 1), Dated(new, {}, 2)), (Dated(new, {}, 2), Dated(old, {}, 1))):
+        united, _moments = unite(kept, other)
+        assert same(pruned(united), pruned(expected))
+
+
+def test_of_two_values_in_one_moment_the_later_place_and_then_the_profile_that_stays_wins() -> None:
+    kept = Dated({"a": "kept", "b": "kept"}, {"a": 5, "b": 5}, 0, {"a": 1})
+    other = Dated({"a": "other", "b": "other"}, {"a": 5, "b": 5}, 0, {"a": 2})
+    assert unite(kept, other)[0] == {"a": "other", "b": "kept"}
+
+
+def test_maps_of_both_are_joined() -> None:
+    kept, other = Dated({"m": {"x": 1, "a.b": 1}}, {"m": 1}, 0), Dated({"m": {"x": 2}}, {"m": 2}, 0)
+    assert unite(kept, other, {"m"}) == ({"m": {"x": 2, "a.b": 1}}, {"m": 2})
+
+
+def test_what_goes_with_an_object_leaves_one_trace() -> None:
+    tree = {"a": {"b": 1, "c": {"d": 1}}, "ab": 1}
+    moments: Moments = {"a.b": 1, "a.c.d": 2, "ab": 3}
+    merge(tree, {"a": None}, moments=moments, at=4)
+    forget(moments)
+    assert moments == {"a": 4, "ab": 3}

@@ -14,6 +14,7 @@ from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 from django.utils import timezone
 
+from profiles.ingest import Fragment, ingest
 from profiles.models import Profile, SchemaField, Segment, SegmentMembership
 from tests.factories import (
     IdentityFactory,
@@ -210,6 +211,28 @@ def test_a_profile_has_few_queries_however_much_there_is(reader: Client) -> None
         IdentityFactory.create(profile=profile, value=f"{number}@example.com")
         MembershipFactory.create(profile=profile)
     assert queries(reader, url) == few <= 8
+
+
+def test_the_id_of_a_merged_profile_leads_to_the_one_that_stayed(reader: Client) -> None:
+    stays = IdentityFactory.create(value="stays@example.com").profile
+    goes = IdentityFactory.create(value="goes@example.com").profile
+    ingest([Fragment(identities=[("Email", "stays@example.com"), ("Email", "goes@example.com")])])
+    there = reverse("profiles:profile", args=[stays.pk])
+    assert reader.get(reverse("profiles:profile", args=[goes.pk])).headers["Location"] == there
+    assert reader.get(PROFILES, {"q": str(goes.pk)}).headers["Location"] == there
+
+
+def test_a_profile_tells_when_each_attribute_was_written(reader: Client) -> None:
+    SchemaField.objects.create(path="_ours.visits", title="Visits", type=SchemaField.Type.MAP)
+    attributes = {"person": {"email": "a"}, "loyalty": {"loyaltyID": ["x"]}, "_ours": {"visits": {"e.x": 1}}}
+    [outcome] = ingest([Fragment(identities=[("Email", "a")], attributes=attributes)])
+    profile = Profile.objects.get(pk=str(outcome.profile_id))
+    profile.written = {path: 1_800_000_000_000 + at * 1000 for at, path in enumerate(sorted(profile.written))}
+    profile.save()
+    shown = page(reader, reverse("profiles:profile", args=[profile.pk]))
+    for second, path in enumerate(("_ours.visits", "loyalty.loyaltyID", "person.email")):
+        assert profile.written[path] == 1_800_000_000_000 + second * 1000
+        assert shown.count(f"2027-01-15T08:00:0{second}Z") == 1
 
 
 def test_an_unknown_profile_is_not_found(reader: Client) -> None:

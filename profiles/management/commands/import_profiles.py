@@ -36,6 +36,7 @@ MAX_LINE = 2 * MAX_BYTES  # attributes, identities and memberships together, in 
 KEPT_OF_LONG_LINE = 200  # bytes, in the rejects
 
 GZIP_MAGIC = b"\x1f\x8b"
+UNLINKED = "unlinked"  # counted beside the results
 
 
 class Command(BaseCommand):
@@ -53,7 +54,7 @@ class Command(BaseCommand):
 
     def handle(self, *, file: str, rejected: str | None, **options: Any) -> None:
         rejects = _Rejects(Path(rejected or ("import.rejected" if file == "-" else f"{file}.rejected")))
-        counts: Counter[Result] = Counter()
+        counts: Counter[str] = Counter()
         with ExitStack() as stack:
             try:
                 raw = sys.stdin.buffer if file == "-" else stack.enter_context(Path(file).open("rb"))
@@ -78,7 +79,9 @@ class Command(BaseCommand):
                 for batch in _batches(_lines(source), rejects):
                     counts.update(_write(batch, rejects))
                     progress.update(
-                        task, completed=source.count, description=f"{sum(counts.values()):,} profiles"
+                        task,
+                        completed=source.count,
+                        description=f"{counts.total() - counts[UNLINKED]:,} profiles",
                     )
             except (OSError, EOFError, zlib.error) as error:
                 raise CommandError(
@@ -93,11 +96,14 @@ class Command(BaseCommand):
                 raise CommandError("Every line was rejected.")
 
 
-def _summary(counts: Counter[Result], rejects: _Rejects) -> str:
-    return (
+def _summary(counts: Counter[str], rejects: _Rejects) -> str:
+    summary = (
         f"{counts[Result.CREATED]} created, {counts[Result.UPDATED]} updated,"
         f" {counts[Result.UNCHANGED]} unchanged, {rejects.count} rejected."
     )
+    if counts[UNLINKED]:
+        summary += f" Of {counts[UNLINKED]} the identities were not linked: they would have been too many."
+    return summary
 
 
 class _Counted(io.RawIOBase):
@@ -188,12 +194,13 @@ def _batches(lines: Iterator[Line], rejects: _Rejects) -> Iterator[Batch]:
         yield batch
 
 
-def _write(batch: Batch, rejects: _Rejects) -> Counter[Result]:
-    counts: Counter[Result] = Counter()
+def _write(batch: Batch, rejects: _Rejects) -> Counter[str]:
+    counts: Counter[str] = Counter()
     outcomes = ingest([fragment for _line, fragment in batch], skip_unchanged=True)
     for ((number, line), _fragment), outcome in zip(batch, outcomes, strict=True):
         if outcome.result == Result.REJECTED:
             rejects.add(number, outcome.reason, line)
         else:
             counts[outcome.result] += 1
+            counts[UNLINKED] += bool(outcome.reason)
     return counts

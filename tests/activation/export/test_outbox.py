@@ -30,7 +30,7 @@ from tests.factories import (
     SegmentFactory,
     UserFactory,
 )
-from tests.profiles.test_ingest import wait_for_a_lock
+from tests.postgres import wait_for_a_lock
 from tests.services import RedisServer
 
 from .exporting import FIRST_NAME, Elsewhere, Told, activate, members_of, queue, waiting

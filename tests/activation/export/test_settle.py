@@ -22,7 +22,7 @@ from activation.models import Dataflow, DataflowRun, Delivery, FailedExport, Lan
 from destinations.connectors.base import Delivered, Refused, TryAgain
 from profiles.models import Profile
 from tests.factories import DataflowFactory, ProfileFactory
-from tests.profiles.test_ingest import wait_for_a_lock
+from tests.postgres import wait_for_a_lock
 
 from .exporting import Elsewhere, counts, queue, sendings, waiting
 

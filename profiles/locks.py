@@ -1,0 +1,22 @@
+"""Locks that stand for no row: PostgreSQL's advisory ones. SQLite has one writer at a time anyway."""
+
+from __future__ import annotations
+
+from django.db import connection
+
+# Shared by all that write profiles and memberships; whoever must have the store for itself does not share it. It is the
+# first lock of a transaction.
+INGESTION = b"ingest"
+
+
+def advisory_lock(name: bytes, *, shared: bool) -> None:
+    """Wait for a lock and hold it until the end of the transaction.
+
+    Args:
+        name: up to 7 bytes; locks of one database with the same name are the same.
+        shared: any number of transactions may hold it at once, but none beside one that does not share.
+    """
+    if connection.vendor == "postgresql":
+        function = "pg_advisory_xact_lock_shared" if shared else "pg_advisory_xact_lock"
+        with connection.cursor() as cursor:
+            cursor.execute(f"SELECT {function}(%s)", [int.from_bytes(name)])

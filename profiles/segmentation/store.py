@@ -1,0 +1,171 @@
+"""One rule asked of the whole store: when it was saved, and from time to time when it asks what time it is.
+
+What is to be done stands in the database (:class:`profiles.models.Evaluation`): a worker takes page after page of the
+profiles, each in a transaction of its own, and the next one goes on where a dead one left. On a page only those are
+locked whose membership is to change, and asked again then: whoever else changes a profile asks the rule itself.
+"""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections import defaultdict
+from collections.abc import Collection, Iterable
+from datetime import timedelta
+
+import structlog
+from celery import current_app
+from django.db import transaction
+from django.db.models import Q
+from django.utils import timezone
+from kombu.exceptions import OperationalError
+
+from profiles.locks import INGESTION, advisory_lock
+from profiles.models import Evaluation, Profile, Segment, SegmentMembership
+from profiles.segmentation.memberships import MEMBER, REALIZED, Memberships
+from profiles.segmentation.rules import Rules, live_rules
+from profiles.signals import ProfileChange, Transition, profiles_changed
+
+log = structlog.get_logger(__name__)
+
+PAGE = 5_000  # profiles asked in a transaction; those whose membership changes are locked for as long
+AT_A_TIME = 20  # seconds; then the worker does something else first
+KEPT = timedelta(days=30)  # exited memberships
+NOBODY, EVERYBODY = uuid.UUID(int=0), uuid.UUID(int=2**128 - 1)  # before and after all ids
+
+
+def request(segment_ids: Iterable[str], *, anew: bool = True) -> None:
+    """Have rules asked of every profile, from the beginning. In the current transaction; workers are told when it is
+    committed.
+
+    Args:
+        anew: also a rule that is being asked already.
+    """
+    rows = [Evaluation(segment_id=segment_id, started_at=timezone.now()) for segment_id in segment_ids]
+    if anew:
+        Evaluation.objects.bulk_create(
+            rows,
+            update_conflicts=True,
+            unique_fields=["segment"],
+            update_fields=["started_at", "after", "done", "total"],
+        )
+    else:
+        Evaluation.objects.bulk_create(rows, ignore_conflicts=True)
+    transaction.on_commit(lambda: wake([row.segment_id for row in rows]), robust=True)
+
+
+def request_timed() -> None:
+    """Have the rules asked that ask what time it is."""
+    request(live_rules().index.timed, anew=False)
+
+
+def wake(segment_ids: Iterable[str] | None = None) -> None:
+    """Tell the workers of these evaluations; of all that stand. When Redis is away, the sweep tells them later."""
+    if segment_ids is None:
+        segment_ids = Evaluation.objects.order_by("started_at").values_list("pk", flat=True)
+    try:
+        for segment_id in segment_ids:
+            current_app.send_task("profiles.tasks.evaluate", args=[segment_id])
+    except OperationalError as error:
+        log.warning("workers_not_told", reason=str(error))
+
+
+def evaluate(segment_id: str, *, seconds: float = AT_A_TIME) -> None:
+    """Go on with an evaluation, to its end or for so many seconds."""
+    until = time.monotonic() + seconds
+    while _next_page(segment_id):
+        if time.monotonic() > until:
+            wake([segment_id])
+            return
+
+
+def _next_page(segment_id: str) -> bool:
+    """Ask the next profiles. Returns whether there are more for this worker to ask.
+
+    1. Nobody changes a rule meanwhile; whoever did so before has the evaluation begin anew.
+    2. One worker at a time: another one passes over a row that is locked.
+    3. Which memberships are to change is found without locks; those profiles are locked and asked again.
+    """
+    with transaction.atomic():
+        advisory_lock(INGESTION, shared=True)
+        evaluation = Evaluation.objects.select_for_update(skip_locked=True).filter(pk=segment_id).first()
+        if evaluation is None:
+            return False
+        rules = live_rules()
+        if segment_id not in rules:  # archived meanwhile
+            evaluation.delete()
+            return False
+        if evaluation.total is None:
+            evaluation.total = Profile.objects.count()
+        after = evaluation.after or NOBODY
+        rest = Profile.objects.filter(pk__gt=after).order_by("pk").values_list("pk", flat=True)
+        evaluation.after = next(iter(rest[PAGE - 1 : PAGE]), None)
+        _settle(rules, segment_id, _differing(rules, segment_id, after, evaluation.after or EVERYBODY))
+        if evaluation.after is None:
+            Segment.objects.filter(pk=segment_id).update(evaluated_at=timezone.now())
+            evaluation.delete()
+            return False
+        evaluation.done += PAGE
+        evaluation.save(update_fields=["after", "done", "total"])
+        return True
+
+
+def _differing(rules: Rules, segment_id: str, after: uuid.UUID, last: uuid.UUID) -> set[uuid.UUID]:
+    """The profiles of a page whose membership an evaluation changes. Two queries."""
+    so = set(rules[segment_id].members(timezone.now(), Profile.objects.filter(pk__gt=after, pk__lte=last)))
+    stored = SegmentMembership.objects.filter(segment=segment_id, status__in=MEMBER)
+    stored = stored.filter(profile__gt=after, profile__lte=last).order_by()
+    statuses = dict(stored.values_list("profile_id", "status"))
+    return (so ^ statuses.keys()) | {key for key, status in statuses.items() if status == REALIZED}
+
+
+def _settle(rules: Rules, segment_id: str, profile_ids: Collection[uuid.UUID]) -> None:
+    """Make memberships of these profiles what the rule says, and those of the rules that ask about its segment.
+
+    The number of queries depends on the number of those rules only.
+    """
+    if not profile_ids:
+        return
+    locked = Profile.objects.filter(pk__in=profile_ids).order_by("pk").select_for_update(no_key=True)
+    changed: dict[str, set[uuid.UUID]] = {}  # who came or went
+    told: dict[uuid.UUID, list[Transition]] = defaultdict(list)
+    first = set(locked.values_list("pk", flat=True))
+    now = timezone.now()  # whoever held the locks wrote before
+    for key in rules.index.concerned(segments=[segment_id]).in_order:
+        asked = [changed[other] for other in rules[key].segments if other in changed]
+        profiles = first if key == segment_id else set().union(*asked)
+        if not profiles:
+            continue
+        so = set(rules[key].members(now, Profile.objects.filter(pk__in=profiles)))
+        memberships = Memberships()
+        memberships.read(Q(segment=key, profile__in=profiles))
+        for profile_id in profiles:
+            memberships.follow(profile_id, key, profile_id in so, now)
+        memberships.save()
+        changed[key] = set()
+        for profile_id, transitions in memberships.transitions().items():
+            told[profile_id] += transitions
+            if any((step.before in MEMBER) is not (step.after in MEMBER) for step in transitions):
+                changed[key].add(profile_id)
+    profiles_changed.send(
+        sender=Profile,
+        changes=[
+            ProfileChange(profile_id, transitions=tuple(transitions))
+            for profile_id, transitions in sorted(told.items())
+        ],
+    )
+
+
+def forget_exited() -> None:
+    """Drop memberships that were left long ago. Nothing is told of it."""
+    old = SegmentMembership.objects.filter(
+        status=SegmentMembership.Status.EXITED, last_qualification_time__lt=timezone.now() - KEPT
+    ).order_by("last_qualification_time")
+    more = True
+    while more:
+        with transaction.atomic():
+            # A profile that comes back just now keeps its membership.
+            rows = old.select_for_update(skip_locked=True).values_list("pk", flat=True)
+            keys = list(rows[:PAGE])
+            SegmentMembership.objects.filter(pk__in=keys).delete()
+            more = len(keys) == PAGE

@@ -1,0 +1,38 @@
+"""Celery tasks: an id comes in, a function is called. What is to be done stands in the database."""
+
+from __future__ import annotations
+
+from celery import shared_task
+
+from profiles.inlets import intake
+from profiles.segmentation import store
+
+
+@shared_task
+def evaluate(segment_id: str) -> None:
+    """Ask a segment's rule of the profiles that it was not asked of yet."""
+    store.evaluate(segment_id)
+
+
+@shared_task
+def evaluate_waiting() -> None:
+    """Start the evaluations that stand: what a dead worker left, and what was saved while Redis was away."""
+    store.wake()
+
+
+@shared_task
+def evaluate_timed() -> None:
+    """Ask the rules that ask what time it is."""
+    store.request_timed()
+
+
+@shared_task
+def forget_exited() -> None:
+    """Drop memberships that were left long ago."""
+    store.forget_exited()
+
+
+@shared_task
+def forget_messages() -> None:
+    """Forget the ids of messages that came long ago."""
+    intake.forget_old()
