@@ -214,7 +214,7 @@ def segment_page(
         sort: one of :data:`SEGMENT_SORTS`.
         among: only these.
     """
-    found = store.segments(search=search, sort=sort)
+    found = store.segments(search=search, sort=sort, live=True)
     if among is not None:
         found = found.filter(pk__in=among.order_by().values("pk"))
     page = _page(found, number)

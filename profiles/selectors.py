@@ -176,14 +176,17 @@ def namespaces() -> QuerySet[IdentityNamespace]:
 # --- Segments ------------------------------------------------------------------------------------------------------
 
 
-def segments(*, search: str = "", sort: str = "name") -> QuerySet[Segment]:
+def segments(*, search: str = "", sort: str = "name", live: bool = False) -> QuerySet[Segment]:
     """Segments whose name or id holds ``search``.
 
     Args:
+        live: no drafts, and nothing from the archive.
         sort: one of SEGMENT_SORTS, with ``-`` in front for the other direction. Sorting by members counts them for
             every segment (annotated as ``members``); else ask :func:`member_counts` for the page's rows.
     """
-    found = Segment.objects.all()
+    found = Segment.objects.select_related("evaluation")
+    if live:
+        found = found.filter(state=Segment.State.LIVE)
     if search := search.strip():
         if "\0" in search:
             return found.none()

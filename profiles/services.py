@@ -34,6 +34,7 @@ from profiles.pql import PQLError, Rule, Schema, parse
 from profiles.segmentation import store
 from profiles.segmentation.rules import live_rules
 
+NAME_MAX_LENGTH = 255  # of a segment
 NAMED_IN_REASON = 5  # of what stands in the way of a deletion
 
 
@@ -138,22 +139,44 @@ def create_segment(
     return segment
 
 
-def edit_segment(segment: Segment, *, name: str, description: str, rule: str) -> Segment:
+def edit_segment(
+    segment: Segment,
+    *,
+    name: str,
+    description: str,
+    rule: str,
+    version: int | None = None,
+    publish: bool = False,
+) -> Segment:
     """Change a segment. ``updated_at`` moves only with the definition: exported records tell it.
 
     The members of a live segment follow a changed rule soon: everybody is asked anew.
+
+    Args:
+        version: of the rule that was shown to whoever changes it.
+        publish: also make it live.
+
+    Raises:
+        ValidationError: the rule can't be, or somebody else changed it meanwhile. Nothing was written.
     """
     with _changing(segment):
         _reload(segment)
         rule_changed = segment.rule != rule
+        if version not in (None, segment.rule_version) and rule_changed:
+            raise ValidationError(
+                _("Somebody else changed this rule meanwhile. What you wrote was not saved.")
+            )
+        publish = publish and segment.state != Segment.State.LIVE
+        if publish:
+            segment.state = Segment.State.LIVE
         if rule_changed or segment.name != name:
             segment.updated_at = timezone.now()
         if rule_changed:
             segment.rule_version = new_version()
         segment.name, segment.description, segment.rule = name, description, rule
         _check(segment)
-        segment.save(update_fields=["name", "description", "rule", "rule_version", "updated_at"])
-        if rule_changed:
+        segment.save(update_fields=["name", "description", "rule", "rule_version", "state", "updated_at"])
+        if rule_changed or publish:
             _rule_changed(segment)
     return segment
 

@@ -5,6 +5,7 @@ from django.urls import path
 from profiles import views
 from profiles.inlets import collection
 from profiles.inlets import views as inlets
+from profiles.segmentation import views as rules
 
 app_name = "profiles"
 urlpatterns = [
@@ -12,6 +13,13 @@ urlpatterns = [
     path("profiles/<uuid:profile_id>/", views.profile, name="profile"),
     path("segments/", views.segments, name="segments"),
     path("segments/<path:segment_id>/", views.segment, name="segment"),  # ids may hold slashes: last
+    path("segment/new/", rules.new, name="segment_new"),
+    path("segment/estimate/", rules.show_estimate, name="segment_estimate"),
+    path("segment/edit/<path:segment_id>/", rules.edit, name="segment_edit"),
+    path("segment/publish/<path:segment_id>/", rules.publish, name="segment_publish"),
+    path("segment/archive/<path:segment_id>/", rules.archive, name="segment_archive"),
+    path("segment/duplicate/<path:segment_id>/", rules.duplicate, name="segment_duplicate"),
+    path("segment/delete/<path:segment_id>/", rules.delete, name="segment_delete"),
     path("schema/", views.schema, name="schema"),
     path("inlets/", inlets.inlets, name="inlets"),
     path("inlets/new/", inlets.new, name="inlet_new"),

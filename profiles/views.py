@@ -1,4 +1,4 @@
-"""The pages Profiles, Segments and Schema: read only. What can be changed by people, the admin changes."""
+"""The pages Profiles, Segments and Schema: read only. What people change of them, the admin and other pages change."""
 
 from __future__ import annotations
 
@@ -112,7 +112,7 @@ def segment(request: HttpRequest, segment_id: str) -> HttpResponse:
     """A segment: details, members (for those who may see profiles); where it is activated is fetched."""
     if "\0" in segment_id:
         raise Http404
-    shown = get_object_or_404(Segment, pk=segment_id)
+    shown = get_object_or_404(Segment.objects.select_related("evaluation"), pk=segment_id)
     counts = selectors.status_counts(shown)
     status = request.GET.get("status", "")
     if status not in SegmentMembership.Status.values:

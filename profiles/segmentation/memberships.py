@@ -8,12 +8,13 @@ from collections.abc import Collection
 from datetime import UTC, datetime
 from typing import TypeAlias
 
-from django.db.models import Q
+from django.db.models import DateTimeField, F, Q, Value
 
 from profiles.models import SegmentMembership
 from profiles.signals import Transition
 
-Membership: TypeAlias = tuple[str, datetime]  # status and last qualification
+# Status and last qualification. None: it was not read, for what a rule decides does not depend on it.
+Membership: TypeAlias = tuple[str, datetime | None]
 
 MEMBER = frozenset(status.value for status in SegmentMembership.MEMBER_STATUSES)
 REALIZED, EXISTING, EXITED = (status.value for status in SegmentMembership.Status)
@@ -43,14 +44,21 @@ class Memberships:
         self.changed: dict[uuid.UUID, set[str]] = defaultdict(set)
 
     def read(self, wanted: Q) -> None:
-        """One query. What was read before stays as it is here."""
+        """Read what others may tell something of. One query."""
+        self._add(wanted, F("last_qualification_time"))
+
+    def read_statuses(self, wanted: Q) -> None:
+        """Read what rules decide. One query; what was read before stays as it is here."""
+        self._add(wanted, Value(None, DateTimeField()))
+
+    def _add(self, wanted: Q, moment: F | Value) -> None:
         found = SegmentMembership.objects.filter(wanted).order_by()
-        for profile_id, segment_id, status, moment in found.values_list(
-            "profile_id", "segment_id", "status", "last_qualification_time"
+        for profile_id, segment_id, status, at in found.values_list(
+            "profile_id", "segment_id", "status", moment
         ):
             stored = self.stored[profile_id]
             if segment_id not in stored:
-                stored[segment_id] = self.current[profile_id][segment_id] = status, moment
+                stored[segment_id] = self.current[profile_id][segment_id] = status, at
 
     def segments(self, profile_id: uuid.UUID) -> set[str]:
         """The segments that a profile is in, of those that were read."""
@@ -74,9 +82,10 @@ class Memberships:
         current = self.current[profile_id]
         before = current.get(segment_id)
         if before is not None:
+            since = before[1] or now
             if moment is None:
-                moment = now if status != before[0] else before[1]
-            if moment < before[1] or (status, moment) == before:
+                moment = now if status != before[0] else since
+            if moment < since or (status, moment) == before:
                 return False
         current[segment_id] = status, (moment or now).astimezone(UTC)
         self.changed[profile_id].add(segment_id)
@@ -138,11 +147,13 @@ class Memberships:
         """Write what changed. Sorted: two transactions that write the same wait for each other and do not deadlock."""
         changed = [
             SegmentMembership(
-                profile_id=profile_id, segment_id=segment_id, status=status, last_qualification_time=moment
+                profile_id=profile_id,
+                segment_id=segment_id,
+                status=self.current[profile_id][segment_id][0],
+                last_qualification_time=self._changed_at(profile_id, segment_id),
             )
             for profile_id in sorted(self.changed)
             for segment_id in sorted(self.changed[profile_id])
-            for status, moment in [self.current[profile_id][segment_id]]
         ]
         if changed:
             SegmentMembership.objects.bulk_create(
@@ -151,3 +162,8 @@ class Memberships:
                 unique_fields=["profile", "segment"],
                 update_fields=["status", "last_qualification_time"],
             )
+
+    def _changed_at(self, profile_id: uuid.UUID, segment_id: str) -> datetime:
+        moment = self.current[profile_id][segment_id][1]
+        assert moment is not None
+        return moment

@@ -138,7 +138,7 @@ def _settle(rules: Rules, segment_id: str, profile_ids: Collection[uuid.UUID]) -
             continue
         so = set(rules[key].members(now, Profile.objects.filter(pk__in=profiles)))
         memberships = Memberships()
-        memberships.read(Q(segment=key, profile__in=profiles))
+        memberships.read_statuses(Q(segment=key, profile__in=profiles))
         for profile_id in profiles:
             memberships.follow(profile_id, key, profile_id in so, now)
         memberships.save()

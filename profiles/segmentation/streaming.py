@@ -7,6 +7,7 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cache
 
 from django.db.models import Q
 
@@ -43,8 +44,9 @@ def follow_rules(batch: Iterable[Written], memberships: Memberships, now: dateti
     if not rules:
         return
     found: list[tuple[Written, Concerned]] = []
+    concerned_by = cache(rules.index.concerned)  # many profiles of a batch have the same written
     for written in batch:
-        concerned = rules.index.concerned(
+        concerned = concerned_by(
             frozenset(written.paths),
             identities=written.identities_changed,
             segments=frozenset(memberships.changed.get(written.profile.pk, ())),
@@ -57,7 +59,7 @@ def follow_rules(batch: Iterable[Written], memberships: Memberships, now: dateti
     read = rules.read_by({segment_id for _written, concerned in found for segment_id in concerned.in_order})
     stored = [written.profile.pk for written, _concerned in found if not written.created]
     if stored:
-        memberships.read(Q(profile__in=stored, segment__in=read))
+        memberships.read_statuses(Q(profile__in=stored, segment__in=read))
     identities = _identities(rules, found)
     for written, concerned in found:
         key = written.profile.pk
