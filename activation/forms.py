@@ -272,7 +272,6 @@ class DiscardForm(forms.Form):
         label=_("Why"),
         max_length=500,
         widget=forms.Textarea({"rows": 3}),
-        help_text=_("It is kept with each of them."),
     )
 
 

@@ -19,7 +19,7 @@ from destinations.models import Account, Destination
 from profiles.inlets import intake, services as inlets
 from profiles.models import Inlet, Profile, Segment
 
-url, key, secret = sys.argv[1:]
+name, url, key, secret = sys.argv[1:]
 by = User.objects.get(username="admin")
 account, _ = Account.objects.get_or_create(
     name="Local stream of the marketing team",
@@ -32,7 +32,7 @@ account, _ = Account.objects.get_or_create(
     ),
 )
 destination, made = Destination.objects.get_or_create(
-    name="Profile exports",
+    name=name,
     defaults=dict(
         account=account, description="프로필 변경 사항", settings={"stream": "profile-exports"}, created_by=by,
         include_segment_names=True,
@@ -83,10 +83,14 @@ class Activated:
     inlet: str
 
 
-def activate(product: Product) -> Activated:
-    """Make it, and wait until the backfill has gone through the worker."""
+def activate(product: Product, name: str = "Profile exports") -> Activated:
+    """Make it, and wait until the backfill has gone through the worker.
+
+    Args:
+        name: of the destination; one that is there already is taken as it is.
+    """
     deadline = time.monotonic() + 60
-    arguments = ["", product.kinesis_url, product.access_key_id, product.secret_access_key]
+    arguments = ["", name, product.kinesis_url, product.access_key_id, product.secret_access_key]
     code = f"import sys; sys.argv = {arguments!r}\n"
     while time.monotonic() < deadline:
         ids = json.loads(product.manage("shell", "--no-imports", "-c", code + _MAKE).splitlines()[-1])
