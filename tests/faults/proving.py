@@ -95,6 +95,16 @@ def progress(dataflow: Dataflow) -> int:
     return counts(dataflow).get("activated", 0)
 
 
+def reached(dataflow: Dataflow, moment: int, *, seconds: float) -> bool:
+    """Whether, in so many seconds and with beat's sweep, so many were delivered; seen soon after they were."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if wait_until(lambda: progress(dataflow) >= moment, seconds=0.5, every=0.02):
+            return True
+        tasks.sweep()
+    return False
+
+
 def under_way(dataflow: Dataflow, least: int = 1000) -> bool:
     """Whether the backfill is in its middle, soon."""
     found = wait_until(lambda: progress(dataflow) >= least, seconds=30, every=0.02)

@@ -6,12 +6,11 @@ import pytest
 from django.db import connection
 
 from destinations.connectors.kinesis.local.faults import Kind
-from kinesis_admin.processes import wait_until
 from profiles.models import Segment
 from tests.local_kinesis import KinesisProcess
 from tests.services import StartWorker
 
-from .proving import Crash, arrived, chance, destination_at, finish, members, progress, prove, rename, swept
+from .proving import Crash, arrived, chance, destination_at, finish, members, prove, reached, rename, swept
 
 pytestmark = [pytest.mark.faults, pytest.mark.django_db(transaction=True, serialized_rollback=True)]
 
@@ -32,7 +31,7 @@ def test_workers_that_are_killed_at_random_lose_nothing(
 
     crashes = []
     for number, moment in enumerate(moments):
-        assert wait_until(lambda moment=moment: progress(dataflow) >= moment, seconds=60, every=0.02)  # type: ignore[misc]
+        assert reached(dataflow, moment, seconds=60)
         workers.pop(random.randrange(2)).kill()
         crashes.append(Crash(dataflow))
         rename(random.sample(profiles, 10), f"changed after kill {number}")
