@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 IN := $(VENV)/bin/python
 
-.PHONY: run test lint bench
+.PHONY: run test coverage lint bench
 
 run: $(VENV)/run.stamp
 	@$(IN) -m kinesis_admin.run
@@ -12,6 +12,9 @@ run: $(VENV)/run.stamp
 test: $(VENV)/dev.stamp
 	@./scripts/system-packages.sh test
 	@$(IN) -m tests $(TESTS)
+
+coverage: export COVERAGE = 1
+coverage: test
 
 lint: $(VENV)/dev.stamp
 	@./scripts/system-packages.sh lint

@@ -13,6 +13,7 @@ from django.db import models
 from django.db.models import F, Func, Q
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
+from django.utils.translation import pgettext_lazy
 
 from destinations.models import Destination
 from profiles.models import Profile, SchemaField, Segment
@@ -354,7 +355,7 @@ class FailedExport(models.Model):
         EXCLUDED = "excluded", _("Excluded")
 
     class State(models.TextChoices):
-        OPEN = "open", _("Open")
+        OPEN = "open", pgettext_lazy("failed export", "Open")
         REPLAYED = "replayed", _("Replayed")
         DISCARDED = "discarded", _("Discarded")
 

@@ -50,4 +50,5 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if commits and isinstance(item, pytest.Function):
             # All of them put back what the migrations insert, or none could follow another.
             item.fixturenames.insert(0, "django_db_serialized_rollback")
-        item.add_marker(pytest.mark.xdist_group(f"{item.path}{' commits' if commits else ''}"))
+        if not item.get_closest_marker("xdist_group"):
+            item.add_marker(pytest.mark.xdist_group(f"{item.path}{' commits' if commits else ''}"))

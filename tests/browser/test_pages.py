@@ -79,7 +79,11 @@ def activated(product: Product) -> Activated:
     return activate(product)
 
 
-@pytest.fixture(scope="module", params=LOOKS)
+# Half of the looks in each of two processes, with a product of its own.
+@pytest.fixture(
+    scope="module",
+    params=[pytest.param(look, marks=pytest.mark.xdist_group(f"pages {look[:2]}")) for look in LOOKS],
+)
 def look(
     request: pytest.FixtureRequest, browser: Browser, product: Product
 ) -> Iterator[tuple[str, BrowserContext]]:

@@ -29,7 +29,11 @@ for profile in Profile.objects.filter(pk__in=members.values("profile")):
         "attributes": profile.attributes,
         "identities": sorted((i.namespace.code, i.value) for i in profile.identities.all()),
         "memberships": {
-            m.segment_id: [m.status, m.last_qualification_time.isoformat(timespec="seconds"), m.segment.name]
+            m.segment_id: [
+                m.status,
+                m.last_qualification_time.isoformat(timespec="milliseconds").replace(".000", ""),
+                m.segment.name,
+            ]
             for m in profile.memberships.all()
         },
     }
