@@ -9,7 +9,12 @@ from __future__ import annotations
 
 import asyncio
 import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
+from urllib.request import urlopen
 
 SHARD = "shardId-000000000000"
 SEQUENCE = "49590338271490256608559692538361571095921575989136588898"
@@ -60,6 +65,24 @@ class Sink(asyncio.Protocol):
         records = body.count(b'"PartitionKey"')
         Sink.taken += records
         self._transport.write(answer(records))
+
+
+@contextmanager
+def running() -> Iterator[str]:
+    """The sink in a process of its own. Its URL."""
+    command = [sys.executable, "-m", "bench.sink"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        try:
+            yield f"http://127.0.0.1:{int(process.stdout.readline())}"
+        finally:
+            process.terminate()
+
+
+def taken(url: str) -> int:
+    """How many records the sink took so far."""
+    with urlopen(url) as answer:
+        return int(answer.read())
 
 
 async def serve() -> None:
