@@ -12,7 +12,7 @@ from django.db.models import Count, F, Model, OuterRef, Q, QuerySet, Subquery, S
 from django.db.models.functions import Coalesce
 from django.utils.translation import gettext
 
-from profiles.core_names import CORE_TITLES
+from profiles.core_names import CORE_NAMESPACES, CORE_TITLES
 from profiles.models import (
     IDENTITY_MAX_LENGTH,
     Identity,
@@ -189,8 +189,25 @@ def memberships_of(profile: Profile) -> list[SegmentMembership]:
     return sorted(memberships, key=lambda membership: membership.status == SegmentMembership.Status.EXITED)
 
 
-def namespaces() -> QuerySet[IdentityNamespace]:
-    return IdentityNamespace.objects.order_by("code")
+def namespaces(search: str = "", *, own: bool = False) -> QuerySet[IdentityNamespace]:
+    """Identity namespaces whose code or name holds ``search``, by code. Names are searched in the reader's language.
+
+    Args:
+        own: only those that were made here.
+    """
+    found = IdentityNamespace.objects.order_by("code")
+    if own:
+        found = found.filter(custom=True)
+    if search := search.strip():
+        if "\0" in search:
+            return found.none()
+        names = [name for name in CORE_NAMESPACES if search.casefold() in gettext(name).casefold()]
+        found = found.filter(
+            Q(code__icontains=search)
+            | Q(custom=True, name__icontains=search)
+            | Q(custom=False, name__in=names)
+        )
+    return found
 
 
 # --- Segments ------------------------------------------------------------------------------------------------------

@@ -24,7 +24,7 @@ from profiles.reasons import NO_REASON, Reason
 SAMPLES_KEPT = 20  # of an inlet
 SAMPLES_AT_ONCE = 5  # of a request
 SAMPLE_LENGTH = 2000  # characters
-HOURS_KEPT = timedelta(days=30)
+HOURS_KEPT = timedelta(days=31)
 FORGOTTEN_AT_ONCE = 5000
 
 
