@@ -10,7 +10,7 @@ from functools import cached_property
 from typing import Any
 
 from django.core.paginator import Page, Paginator
-from django.db.models import Count, F, Max, Q, QuerySet, Window
+from django.db.models import Count, F, Max, Min, Q, QuerySet, Window
 from django.db.models.functions import RowNumber
 from django.utils.functional import Promise
 from django.utils.translation import gettext
@@ -214,7 +214,7 @@ def segment_page(
         sort: one of :data:`SEGMENT_SORTS`.
         among: only these.
     """
-    found = store.segments(search=search, sort=sort, live=True)
+    found = store.segments(search=search, sort=sort, state=Segment.State.LIVE)
     if among is not None:
         found = found.filter(pk__in=among.order_by().values("pk"))
     page = _page(found, number)
@@ -446,6 +446,21 @@ def profile_exports(profile_id: uuid.UUID) -> list[ProfileExport]:
     return first + [
         ProfileExport(row.dataflow.destination, row, pending.get(row.dataflow_id)) for row in rest
     ]
+
+
+@dataclass(frozen=True, slots=True)
+class Activations:
+    """Where a segment is activated: how many destinations, and the name of one."""
+
+    count: int
+    name: str
+
+
+def activations_by_segment(segments: Iterable[Segment]) -> dict[str, Activations]:
+    """Of those that are activated at all. One query."""
+    rows = MappedSegment.objects.filter(segment__in=[segment.pk for segment in segments]).order_by()
+    counted = rows.values_list("segment").annotate(Count("pk"), Min("dataflow__destination__name"))
+    return {segment_id: Activations(count, name) for segment_id, count, name in counted}
 
 
 def segment_activations(segment_id: str) -> list[MappedSegment]:

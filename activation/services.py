@@ -141,7 +141,7 @@ def add_found_segments(*, destination: Destination, version: int, by: AbstractBa
     with _draft(destination, version, by) as draft:
         dataflow = draft.write()
         found = (
-            store.segments(search=search, live=True)
+            store.segments(search=search, state=Segment.State.LIVE)
             .exclude(pk__in=DraftSegment.objects.filter(dataflow=dataflow).values("segment"))
             .order_by()
             .values_list("pk", flat=True)

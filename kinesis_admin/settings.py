@@ -202,6 +202,11 @@ CELERY_BEAT_SCHEDULE = {
         "schedule": 3600.0,
         "options": {"expires": 60},
     },
+    "fold_counts": {
+        "task": "profiles.tasks.fold_counts",
+        "schedule": 60.0,
+        "options": {"expires": 60},
+    },
     "forget_messages": {
         "task": "profiles.tasks.forget_messages",
         "schedule": 3600.0,

@@ -354,6 +354,12 @@ class ProfileAdmin(Admin):
         )
         obj.pk = made.pk
 
+    def delete_model(self, request: HttpRequest, obj: Profile) -> None:
+        services.delete_profiles(Profile.objects.filter(pk=obj.pk))
+
+    def delete_queryset(self, request: HttpRequest, queryset: QuerySet[Profile]) -> None:
+        services.delete_profiles(queryset)
+
     def save_formset(self, request: HttpRequest, form: Any, formset: Any, change: bool) -> None:
         formset.save(commit=False)
         for gone in formset.deleted_objects:

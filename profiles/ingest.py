@@ -26,10 +26,8 @@ from typing import Any, TypeAlias
 
 from django.conf import settings
 from django.db import IntegrityError, OperationalError, transaction
-from django.db.models import Count, OuterRef, Q, Subquery
+from django.db.models import Count, F, OuterRef, Q, Subquery
 from django.utils import timezone
-from django.utils.functional import Promise
-from django.utils.translation import gettext_lazy as _
 from uuid_utils.compat import uuid7
 
 from profiles.locks import INGESTION, advisory_lock
@@ -45,6 +43,8 @@ from profiles.models import (
     Segment,
     SegmentMembership,
 )
+from profiles.reasons import NO_REASON, Reason
+from profiles.reasons import Reason as _
 from profiles.segmentation.memberships import Memberships
 from profiles.segmentation.streaming import Written, follow_rules
 from profiles.signals import ProfileChange, profiles_changed
@@ -63,7 +63,6 @@ SIDE_BY_SIDE = 3  # of them beside other batches; then it has the store for itse
 # PostgreSQL's codes: deadlock detected, could not serialise.
 IN_THE_WAY = ("40P01", "40001")
 
-Reason: TypeAlias = str | Promise
 Key: TypeAlias = tuple[int, str]  # an identity: namespace's primary key and value
 
 
@@ -108,7 +107,7 @@ class Outcome:
 
     result: Result
     profile_id: uuid.UUID | None = None
-    reason: Reason = ""
+    reason: Reason = NO_REASON
 
 
 class Refused(Exception):
@@ -508,10 +507,10 @@ class _Batch:
         return list(dict.fromkeys(owner for owner in owners if owner is not None))
 
     def _too_many(self, owners: list[uuid.UUID], identities: list[Key]) -> Reason:
-        """Why these profiles and identities may not become one profile; empty if they may, or are one already."""
+        """Why these profiles and identities may not become one profile; false if they may, or are one already."""
         new = {key for key in identities if self._owner(key) is None}
         if len(owners) + len(new) < 2:
-            return ""
+            return NO_REASON
         together: Counter[int] = Counter(namespace for namespace, _value in new)
         for owner in owners:
             together.update(self.work[owner].identities)
@@ -524,7 +523,7 @@ class _Batch:
             return _("The identities were not linked: one profile would have more than %(limit)s.") % {
                 "limit": settings.IDENTITY_GRAPH_LIMIT
             }
-        return ""
+        return NO_REASON
 
     def _merge_profiles(self, stays: _Work, other: _Work) -> None:
         """Make two profiles of the batch one. What is stored of the other moves when the batch is saved."""
@@ -613,7 +612,7 @@ class _Batch:
             survivor=Subquery(survivors.filter(pk=OuterRef("survivor_id")))
         )
         Identity.objects.filter(profile__in=merged).update(
-            profile=Subquery(survivors.filter(pk=OuterRef("profile_id")))
+            profile=Subquery(survivors.filter(pk=OuterRef("profile_id"))), merged_from=F("profile")
         )
 
     def _save_segments(self) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 import uuid
+from datetime import UTC, datetime
 
 from django.conf import settings
 from django.db import models
@@ -14,6 +15,7 @@ from django.utils.translation import gettext_lazy as _
 from uuid_utils.compat import uuid7
 
 from profiles.fields import LongJSONField
+from profiles.reasons import Reason
 
 IDENTITY_MAX_LENGTH = 1024  # AEP's limit for an identity value
 # What an XDM record has besides attributes; they have tables of their own.
@@ -78,6 +80,7 @@ class IdentityNamespace(models.Model):
         verbose_name = _("identity namespace")
         verbose_name_plural = _("identity namespaces")
         ordering = ["code"]
+        permissions = [("manage_namespaces", _("Manage Identity Namespaces"))]
         constraints = [
             models.UniqueConstraint(
                 Lower("code"),
@@ -104,6 +107,8 @@ class Identity(models.Model):
     )
     value = models.CharField(_("value"), max_length=IDENTITY_MAX_LENGTH)
     created_at = models.DateTimeField(_("created"), default=timezone.now)
+    # The id of the merged profile that brought it.
+    merged_from = models.UUIDField(_("merged from"), null=True, editable=False)
 
     class Meta:
         verbose_name = _("identity")
@@ -235,6 +240,9 @@ class SegmentMembership(models.Model):
     )
     status = models.CharField(_("status"), max_length=8, choices=Status)
     last_qualification_time = models.DateTimeField(_("last qualification"))
+    # When the profile came into the segment and when it left, in turn, in milliseconds since 1970; the newest few. What
+    # the last one was, the status says: then they alternate.
+    moments = models.JSONField(_("history"), default=list, editable=False)
 
     class Meta:
         verbose_name = _("segment membership")
@@ -256,6 +264,40 @@ class SegmentMembership(models.Model):
 
     def __str__(self) -> str:
         return f"{self.segment_id}: {self.status}"
+
+    @property
+    def history(self) -> list[tuple[bool, datetime]]:
+        """When the profile came into the segment (true) and left it, the newest first."""
+        member = self.status != self.Status.EXITED
+        return [
+            ((place % 2 == 0) is member, datetime.fromtimestamp(moment / 1000, UTC))
+            for place, moment in enumerate(reversed(self.moments))
+        ]
+
+
+class MemberCount(models.Model):
+    """What a transaction, or a day, did to the number of a segment's members: the sum over all rows is the number.
+
+    A row is added in the transaction that changes the memberships, so nobody waits for anybody. From time to time the
+    rows of a day become one (:mod:`profiles.segmentation.counts`).
+    """
+
+    segment = models.ForeignKey(
+        Segment, models.CASCADE, related_name="member_counts", verbose_name=_("segment"), db_index=False
+    )
+    day = models.DateField(_("day"))  # of UTC
+    realized = models.PositiveBigIntegerField(_("qualified"), default=0)
+    exited = models.PositiveBigIntegerField(_("exited"), default=0)
+    # Members more, or less. A profile that is merged or deleted is one member less, and did not leave.
+    members = models.BigIntegerField(_("members"), default=0)
+
+    class Meta:
+        verbose_name = _("count of members")
+        verbose_name_plural = _("counts of members")
+        indexes = [models.Index(fields=["segment", "day"], name="member_count_by_day")]
+
+    def __str__(self) -> str:
+        return f"{self.segment_id} {self.day}"
 
 
 # --- Inlets --------------------------------------------------------------------------------------------------------
@@ -288,7 +330,9 @@ class Inlet(models.Model):
     token_digest = models.CharField(max_length=64, blank=True, editable=False)
     token_at = models.DateTimeField(_("token made"), null=True, blank=True)
     enabled = models.BooleanField(_("enabled"), default=True)
+    # A message of profiles.reasons, in English, and what is filled in.
     last_error = models.TextField(_("last error"), blank=True)
+    last_error_params = models.JSONField(default=dict, editable=False)
     last_error_at = models.DateTimeField(_("last error at"), null=True, blank=True)
     created_at = models.DateTimeField(_("created"), default=timezone.now)
     created_by = models.ForeignKey(
@@ -315,6 +359,10 @@ class Inlet(models.Model):
     def protected(self) -> bool:
         """It asks for a token."""
         return bool(self.token_digest)
+
+    @property
+    def last_problem(self) -> Reason:
+        return Reason(self.last_error, self.last_error_params)
 
 
 class InletHour(models.Model):
@@ -346,7 +394,9 @@ class InletSample(models.Model):
     inlet = models.ForeignKey(Inlet, models.CASCADE, related_name="samples")
     at = models.DateTimeField(_("at"), default=timezone.now)
     accepted = models.BooleanField(_("accepted"), default=False)
+    # A message of profiles.reasons, in English, and what is filled in.
     reason = models.TextField(_("reason"))
+    params = models.JSONField(default=dict)
     text = models.TextField(_("message"), blank=True)
 
     class Meta:
@@ -354,7 +404,11 @@ class InletSample(models.Model):
         verbose_name_plural = _("samples of inlets")
 
     def __str__(self) -> str:
-        return self.reason
+        return str(self.problem)
+
+    @property
+    def problem(self) -> Reason:
+        return Reason(self.reason, self.params)
 
 
 class ReceivedMessage(models.Model):

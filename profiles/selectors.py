@@ -8,15 +8,16 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Generic, TypeVar
 
-from django.db.models import Count, F, IntegerField, Model, OuterRef, Q, QuerySet, Subquery
+from django.db.models import Count, F, Model, OuterRef, Q, QuerySet, Subquery, Sum
 from django.db.models.functions import Coalesce
 from django.utils.translation import gettext
 
-from profiles.core_names import CORE_TITLES
+from profiles.core_names import CORE_NAMESPACES, CORE_TITLES
 from profiles.models import (
     IDENTITY_MAX_LENGTH,
     Identity,
     IdentityNamespace,
+    MemberCount,
     MergedProfile,
     Profile,
     SchemaField,
@@ -27,6 +28,7 @@ from profiles.models import (
 M = TypeVar("M", bound=Model)
 
 IDENTITIES_IN_A_ROW = 2
+COUNTED = 10_000  # of rows that may be many more
 
 SEGMENT_SORTS = ("name", "members", "evaluated", "origin")
 
@@ -159,8 +161,26 @@ def profile_rows(profiles: Sequence[Profile]) -> list[ProfileRow]:
     ]
 
 
-def identities_of(profile: Profile) -> QuerySet[Identity]:
-    return profile.identities.select_related("namespace").order_by("namespace__code", "pk")
+@dataclass(frozen=True, slots=True)
+class Link:
+    """An identity of a profile: since when it is its, and the merged profile that brought it."""
+
+    identity: Identity
+    since: datetime
+    merged: MergedProfile | None
+
+
+def links_of(profile: Profile) -> tuple[list[Link], list[MergedProfile]]:
+    """The identities of a profile by their namespaces' codes, the oldest first, and the profiles that it was, too.
+
+    Two queries.
+    """
+    merged = {row.pk: row for row in profile.merged.order_by("merged_at", "pk")}
+    links = []
+    for identity in profile.identities.select_related("namespace").order_by("namespace__code", "pk"):
+        brought = merged.get(identity.merged_from) if identity.merged_from else None
+        links.append(Link(identity, brought.merged_at if brought else identity.created_at, brought))
+    return links, list(merged.values())
 
 
 def memberships_of(profile: Profile) -> list[SegmentMembership]:
@@ -169,40 +189,51 @@ def memberships_of(profile: Profile) -> list[SegmentMembership]:
     return sorted(memberships, key=lambda membership: membership.status == SegmentMembership.Status.EXITED)
 
 
-def namespaces() -> QuerySet[IdentityNamespace]:
-    return IdentityNamespace.objects.order_by("code")
+def namespaces(search: str = "", *, own: bool = False) -> QuerySet[IdentityNamespace]:
+    """Identity namespaces whose code or name holds ``search``, by code. Names are searched in the reader's language.
+
+    Args:
+        own: only those that were made here.
+    """
+    found = IdentityNamespace.objects.order_by("code")
+    if own:
+        found = found.filter(custom=True)
+    if search := search.strip():
+        if "\0" in search:
+            return found.none()
+        names = [name for name in CORE_NAMESPACES if search.casefold() in gettext(name).casefold()]
+        found = found.filter(
+            Q(code__icontains=search)
+            | Q(custom=True, name__icontains=search)
+            | Q(custom=False, name__in=names)
+        )
+    return found
 
 
 # --- Segments ------------------------------------------------------------------------------------------------------
 
 
-def segments(*, search: str = "", sort: str = "name", live: bool = False) -> QuerySet[Segment]:
+def segments(*, search: str = "", sort: str = "name", state: str = "", origin: str = "") -> QuerySet[Segment]:
     """Segments whose name or id holds ``search``.
 
     Args:
-        live: no drafts, and nothing from the archive.
-        sort: one of SEGMENT_SORTS, with ``-`` in front for the other direction. Sorting by members counts them for
-            every segment (annotated as ``members``); else ask :func:`member_counts` for the page's rows.
+        state, origin: only those of this state or origin.
+        sort: one of SEGMENT_SORTS, with ``-`` in front for the other direction. What is sorted by members has them
+            as ``members``; else ask :func:`member_counts` for the page's rows.
     """
     found = Segment.objects.select_related("evaluation")
-    if live:
-        found = found.filter(state=Segment.State.LIVE)
+    if state:
+        found = found.filter(state=state)
+    if origin:
+        found = found.filter(origin=origin)
     if search := search.strip():
         if "\0" in search:
             return found.none()
         found = found.filter(Q(name__icontains=search) | Q(id__icontains=search))
     key, descending = sort.removeprefix("-"), sort.startswith("-")
     if key == "members":
-        counts = (
-            SegmentMembership.objects.filter(
-                segment=OuterRef("pk"), status__in=SegmentMembership.MEMBER_STATUSES
-            )
-            .order_by()
-            .values("segment")
-            .annotate(n=Count("pk"))
-            .values("n")
-        )
-        found = found.annotate(members=Coalesce(Subquery(counts, output_field=IntegerField()), 0))
+        counts = MemberCount.objects.filter(segment=OuterRef("pk")).order_by().values("segment")
+        found = found.annotate(members=Coalesce(Subquery(counts.values(n=Sum("members"))), 0))
     column = F({"members": "members", "evaluated": "evaluated_at", "origin": "origin"}.get(key, "name"))
     # What was never evaluated is older than everything.
     first = (
@@ -216,25 +247,28 @@ def segments(*, search: str = "", sort: str = "name", live: bool = False) -> Que
 def member_counts(segment_ids: Iterable[str]) -> dict[str, int]:
     """Members (realized or existing) of each of these segments, in one query; 0 where there are none."""
     wanted = list(segment_ids)
-    counted = dict(
-        SegmentMembership.objects.filter(segment__in=wanted, status__in=SegmentMembership.MEMBER_STATUSES)
-        .order_by()
-        .values_list("segment")
-        .annotate(Count("pk"))
-    )
+    rows = MemberCount.objects.filter(segment__in=wanted).order_by()
+    counted = dict(rows.values_list("segment").annotate(Sum("members")))
     return {segment_id: counted.get(segment_id, 0) for segment_id in wanted}
 
 
 def status_counts(segment: Segment) -> dict[str, int]:
-    """Profiles by membership status, every status present."""
-    counted = dict(segment.memberships.order_by().values_list("status").annotate(Count("pk")))
-    return {status: counted.get(status, 0) for status in SegmentMembership.Status.values}
+    """Profiles by membership status, every status present; counted to one more than :data:`COUNTED`. A query each."""
+    return {
+        status: segment.memberships.filter(status=status).order_by()[: COUNTED + 1].count()
+        for status in SegmentMembership.Status.values
+    }
 
 
-def members_of(segment: Segment, *, status: str = "") -> QuerySet[SegmentMembership]:
-    """Memberships of a segment with their profiles: of one status, or the members."""
+def members_of(segment: Segment, *, status: str = "", search: str = "") -> QuerySet[SegmentMembership]:
+    """Memberships of a segment with their profiles: of one status, or the members.
+
+    Args:
+        search: only of the profiles that this identity value names, as :func:`profiles_named` finds them.
+    """
     statuses = [status] if status else list(SegmentMembership.MEMBER_STATUSES)
-    return segment.memberships.filter(status__in=statuses).select_related("profile")
+    found = segment.memberships.filter(status__in=statuses).select_related("profile")
+    return found.filter(profile__in=profiles_named(search)) if search.strip() else found
 
 
 # --- Schema --------------------------------------------------------------------------------------------------------

@@ -14,7 +14,7 @@ from typing import Any
 
 from django.core.exceptions import ValidationError
 from django.db import transaction
-from django.db.models import CASCADE, PROTECT, ForeignObjectRel, Model, ProtectedError, QuerySet
+from django.db.models import CASCADE, PROTECT, Count, ForeignObjectRel, Model, ProtectedError, QuerySet
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
@@ -29,9 +29,10 @@ from profiles.ingest import (
 )
 from profiles.locks import INGESTION, advisory_lock
 from profiles.merge import difference
-from profiles.models import Identity, Profile, SchemaField, Segment, new_version
+from profiles.models import Identity, Profile, SchemaField, Segment, SegmentMembership, new_version
 from profiles.pql import PQLError, Rule, Schema, parse
 from profiles.segmentation import store
+from profiles.segmentation.counts import Change, add_counts
 from profiles.segmentation.rules import live_rules
 
 NAME_MAX_LENGTH = 255  # of a segment
@@ -74,6 +75,19 @@ def edit_attributes(profile_id: uuid.UUID, *, shown: Mapping[str, Any], wanted: 
 
 def add_identity(profile_id: uuid.UUID, *, namespace: str, value: str) -> Outcome:
     return write(Fragment(profile_id=profile_id, identities=[(namespace, value)]))
+
+
+def delete_profiles(profiles: QuerySet[Profile]) -> None:
+    """Delete profiles and what is known of them; nothing is announced. Segments have so many members less."""
+    with transaction.atomic():
+        advisory_lock(INGESTION, shared=True)
+        keys = list(profiles.order_by("pk").select_for_update().values_list("pk", flat=True))
+        members = SegmentMembership.objects.filter(
+            profile__in=keys, status__in=SegmentMembership.MEMBER_STATUSES
+        )
+        counted = members.order_by().values_list("segment").annotate(Count("pk"))
+        add_counts({segment_id: Change(members=-number) for segment_id, number in counted})
+        Profile.objects.filter(pk__in=keys).delete()
 
 
 def remove_identity(identity: Identity) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from celery import shared_task
 
 from profiles.inlets import intake
-from profiles.segmentation import store
+from profiles.segmentation import counts, store
 
 
 @shared_task
@@ -30,6 +30,12 @@ def evaluate_timed() -> None:
 def forget_exited() -> None:
     """Drop memberships that were left long ago."""
     store.forget_exited()
+
+
+@shared_task
+def fold_counts() -> None:
+    """Sum up the counts of members."""
+    counts.fold()
 
 
 @shared_task

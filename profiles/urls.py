@@ -5,6 +5,7 @@ from django.urls import path
 from profiles import views
 from profiles.inlets import collection
 from profiles.inlets import views as inlets
+from profiles.namespaces import views as namespaces
 from profiles.segmentation import views as rules
 
 app_name = "profiles"
@@ -21,6 +22,10 @@ urlpatterns = [
     path("segment/duplicate/<path:segment_id>/", rules.duplicate, name="segment_duplicate"),
     path("segment/delete/<path:segment_id>/", rules.delete, name="segment_delete"),
     path("schema/", views.schema, name="schema"),
+    path("namespaces/", namespaces.namespaces, name="namespaces"),
+    path("namespaces/new/", namespaces.new, name="namespace_new"),
+    path("namespaces/<int:namespace_id>/edit/", namespaces.edit, name="namespace_edit"),
+    path("namespaces/<int:namespace_id>/delete/", namespaces.delete, name="namespace_delete"),
     path("inlets/", inlets.inlets, name="inlets"),
     path("inlets/new/", inlets.new, name="inlet_new"),
     path("inlets/<slug:inlet_id>/", inlets.inlet, name="inlet"),

@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import uuid
 from typing import Any
+from urllib.parse import urlencode
 
 from django.core.paginator import Paginator
+from django.db.models import TextChoices
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
+from django.utils.translation import gettext as _
 from django.views.decorators.http import require_safe
 
-from profiles import selectors
+from profiles import graph, selectors
 from profiles.access import requires
 from profiles.forms import FindProfileForm
 from profiles.models import Profile, Segment, SegmentMembership
+from profiles.segmentation import counts
 
 PAGE_SIZE = 25
+DAYS_IN_A_ROW = 7  # of the list of segments
 FOUND_AT_MOST = 50  # profiles with one identity value, in several namespaces
 
 
@@ -29,6 +34,10 @@ def _uuid(text: str) -> uuid.UUID | None:
 def _number(text: str) -> int | None:
     # A key of the database, or nothing: what is too long for one is none.
     return int(text) if text.isdecimal() and len(text) < 19 else None
+
+
+def _choice(choices: type[TextChoices], value: str | None) -> str:
+    return value if value in choices.values else ""
 
 
 @requires("profiles.view_profile")
@@ -75,11 +84,14 @@ def profile(request: HttpRequest, profile_id: uuid.UUID) -> HttpResponse:
         raise Http404
     if shown.pk != profile_id:
         return redirect("profiles:profile", shown.pk)
+    links, merged = selectors.links_of(shown)
     context = {
         "profile": shown,
         "written": selectors.last_written(shown),
         "name": selectors.display_name(shown.attributes),
-        "identities": selectors.identities_of(shown),
+        "links": links,
+        "merged": merged,
+        "graph": graph.drawing(links, merged),
         "memberships": selectors.memberships_of(shown),
     }
     return render(request, "profiles/profile.html", context)
@@ -88,20 +100,26 @@ def profile(request: HttpRequest, profile_id: uuid.UUID) -> HttpResponse:
 @requires("profiles.view_segment")
 @require_safe
 def segments(request: HttpRequest) -> HttpResponse:
-    """All segments, with search, sorting and paging."""
+    """All segments, with search, filters, sorting and paging."""
     search = request.GET.get("q", "").strip()
     sort = request.GET.get("sort", "")
     if sort.removeprefix("-") not in selectors.SEGMENT_SORTS:
         sort = "name"
-    page = Paginator(selectors.segments(search=search, sort=sort), PAGE_SIZE).get_page(
-        request.GET.get("page")
-    )
-    counts = selectors.member_counts(segment.pk for segment in page)
+    state = _choice(Segment.State, request.GET.get("state"))
+    origin = _choice(Segment.Origin, request.GET.get("origin"))
+    found = selectors.segments(search=search, sort=sort, state=state, origin=origin)
+    page = Paginator(found, PAGE_SIZE).get_page(request.GET.get("page"))
+    days = counts.days_of([segment.pk for segment in page], DAYS_IN_A_ROW)
     context = {
         "page": page,
-        "rows": [(segment, counts[segment.pk]) for segment in page],
+        "rows": [(segment, [day.members for day in days[segment.pk]]) for segment in page],
         "q": search,
         "sort": sort,
+        "state": state,
+        "states": Segment.State.choices,
+        "origin": origin,
+        "origins": Segment.Origin.choices,
+        "filtered": search or state or origin,
     }
     return render(request, "profiles/segments.html", context)
 
@@ -109,25 +127,35 @@ def segments(request: HttpRequest) -> HttpResponse:
 @requires("profiles.view_segment")
 @require_safe
 def segment(request: HttpRequest, segment_id: str) -> HttpResponse:
-    """A segment: details, members (for those who may see profiles); where it is activated is fetched."""
+    """A segment: its numbers by the day, details, members (for those who may see profiles); where it is activated is
+    fetched.
+    """
     if "\0" in segment_id:
         raise Http404
     shown = get_object_or_404(Segment.objects.select_related("evaluation"), pk=segment_id)
-    counts = selectors.status_counts(shown)
-    status = request.GET.get("status", "")
-    if status not in SegmentMembership.Status.values:
-        status = ""
+    days = counts.days_of([shown.pk])[shown.pk]
+    status = _choice(SegmentMembership.Status, request.GET.get("status"))
+    search = request.GET.get("q", "").strip()
+    params = {name: value for name, value in (("status", status), ("q", search)) if value}
+    by_status = selectors.status_counts(shown)
     context: dict[str, Any] = {
         "segment": shown,
-        "members": sum(counts[member] for member in SegmentMembership.MEMBER_STATUSES),
+        "members": days[-1].members,
+        "joined": sum(day.realized for day in days),
+        "left": sum(day.exited for day in days),
+        "days": [(day.date, (day.realized, day.exited)) for day in days],
+        "series": [(_("Qualified"), "accent"), (_("Exited"), "notice")],
+        "counted": selectors.COUNTED,
         "statuses": [
-            (choice.value, choice.label, counts[choice.value]) for choice in SegmentMembership.Status
+            (choice.value, choice.label, by_status[choice.value]) for choice in SegmentMembership.Status
         ],
         "status": status,
+        "q": search,
+        "params": f"{urlencode(params)}&" if params else "",
     }
     if request.user.has_perm("profiles.view_profile"):
         page = selectors.newest_first(
-            selectors.members_of(shown, status=status),
+            selectors.members_of(shown, status=status, search=search),
             before=_number(request.GET.get("before", "")),
             after=_number(request.GET.get("after", "")),
             size=PAGE_SIZE,

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from django.utils.translation import gettext_lazy as _
-
-from profiles.ingest import Fragment, Reason, Refused
+from profiles.ingest import Fragment, Refused
+from profiles.reasons import Reason
+from profiles.reasons import Reason as _
 
 MAX_DIGITS = 4300  # of an integer: Python reads and writes no more
 

@@ -24,6 +24,7 @@ from profiles.models import (
     Segment,
     SegmentMembership,
 )
+from profiles.segmentation.counts import Change, add_counts
 
 # --- People --------------------------------------------------------------------------------------------------------
 
@@ -113,6 +114,13 @@ class MembershipFactory(DjangoModelFactory[SegmentMembership]):
     segment = factory.SubFactory(SegmentFactory)
     status = SegmentMembership.Status.REALIZED
     last_qualification_time = factory.LazyFunction(timezone.now)
+
+    @classmethod
+    def _after_postgeneration(
+        cls, membership: SegmentMembership, create: bool, results: dict[str, Any] | None = None
+    ) -> None:
+        if membership.status != SegmentMembership.Status.EXITED:
+            add_counts({membership.segment_id: Change(members=1)})
 
 
 # --- Destinations --------------------------------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import datetime
 
 from django import template
@@ -15,6 +16,7 @@ from activation.models import Dataflow
 from destinations.connectors.base import Text
 from destinations.models import Destination
 from kinesis_admin.templatetags import ui
+from profiles.models import Segment
 
 register = template.Library()
 
@@ -34,6 +36,12 @@ def dataflow_status(dataflow: Dataflow | None, ran: object = _ASK) -> SafeString
         ran = dataflow is not None and dataflow.runs.exists()
     status = selectors.status_of(dataflow, ran=bool(ran))
     return ui.status(status.variant, status.word)
+
+
+@register.simple_tag
+def activations_of(segments: Iterable[Segment]) -> dict[str, selectors.Activations]:
+    """Where each of these segments is activated; one query for all of them."""
+    return selectors.activations_by_segment(segments)
 
 
 @register.filter

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from functools import lru_cache
 from typing import Any
 
@@ -60,6 +60,8 @@ RIGHTS = {
     "profiles.manage_segments": _("Manage Segments"),
     "profiles.view_inlet": _("View Inlets"),
     "profiles.manage_inlets": _("Manage Inlets"),
+    "profiles.view_identitynamespace": _("View Identity Namespaces"),
+    "profiles.manage_namespaces": _("Manage Identity Namespaces"),
 }
 
 
@@ -143,6 +145,18 @@ def number(value: object) -> str:
     if value is None or value == "":
         return NOTHING
     return number_format(str(value) if not isinstance(value, int | float) else value, force_grouping=True)
+
+
+@register.filter
+def at(mapping: Mapping[Any, Any], key: object) -> Any:
+    """What a mapping has at a key; None where it has nothing."""
+    return mapping.get(key)
+
+
+@register.filter
+def up_to(value: int, most: int) -> str:
+    """A number that was counted to `most` and no further: "10,000+" above it."""
+    return f"{number(most)}+" if value > most else number(value)
 
 
 # -- time ------------------------------------------------------------------------------------------
@@ -423,17 +437,19 @@ def stat(
 
 
 @register.inclusion_tag("components/bars.html")
-def hourly_bars(
+def bars(
     bars_id: str,
-    points: Sequence[tuple[datetime, Sequence[int]]],
+    points: Sequence[tuple[date, Sequence[int]]],
     series: Sequence[tuple[object, str]],
     label: object,
+    *,
+    unit: str = "hour",
 ) -> dict[str, Any]:
-    """Numbers by the hour as stacked bars, and the same numbers as a table.
+    """Numbers by the hour or by the day as stacked bars, and the same numbers as a table.
 
-    `bars_id` is the id of what is drawn, for HTMX to fetch anew while the table may be open. `points`: the hour and
-    its numbers, the oldest first; `series`: name and colour (accent, positive, notice or negative) of each number, from
-    the bottom.
+    `bars_id` is the id of what is drawn, for HTMX to fetch anew while the table may be open. `points`: the hour or day
+    (`unit`) of UTC and its numbers, the oldest first; `series`: name and colour (accent, positive, notice or negative)
+    of each number, from the bottom.
     """
     most = max((sum(numbers) for _moment, numbers in points), default=0)
     rects = []
@@ -448,12 +464,29 @@ def hourly_bars(
                 )
     return {
         "id": bars_id,
+        "unit": unit,
         "points": points,
         "series": series,
         "label": label,
         "most": most,
         "rects": rects,
         "width": 10 * len(points),
+    }
+
+
+@register.inclusion_tag("components/sparkline.html")
+def sparkline(numbers: Sequence[int], label: object) -> dict[str, Any]:
+    """Numbers over time as a small line, for a row of a table; `label` says what they are, the oldest first."""
+    least, most = min(numbers), max(numbers)
+    heights = [18 - 16 * (number_ - least) / (most - least) if most > least else 10 for number_ in numbers]
+    step = 60 / max(1, len(numbers) - 1)
+    points = " ".join(f"{place * step + 2:.1f},{height:.1f}" for place, height in enumerate(heights))
+    change = numbers[-1] - numbers[0]
+    return {
+        "numbers": [number(each) for each in numbers],
+        "points": points,
+        "label": label,
+        "change": f"{'+' if change > 0 else '−'}{number(abs(change))}" if change else "",
     }
 
 

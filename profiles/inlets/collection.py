@@ -24,10 +24,12 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.csrf import csrf_exempt
 
 from profiles import xdm
-from profiles.ingest import Reason, Refused
+from profiles.ingest import Refused
 from profiles.inlets import intake, limit, messages, services
 from profiles.inlets.intake import Fate, Receipt, Sent
 from profiles.models import Inlet
+from profiles.reasons import Reason
+from profiles.reasons import Reason as _
 
 log = structlog.get_logger(__name__)
 
@@ -125,9 +127,12 @@ def _batch(request: HttpRequest, inlet: Inlet, body: bytes) -> HttpResponse:
         # Not an object, or one that says something twice.
         xdm.check_part(envelope)
     if not isinstance(envelope, dict) or not isinstance(parts := envelope.get("messages"), list):
-        raise Refused("The body is not an object with a list of “messages”.")
+        raise Refused(_("The body is not an object with a list of “messages”."))
     if len(parts) > MAX_MESSAGES:
-        raise Refused(f"The batch has {len(parts)} messages; {MAX_MESSAGES} are the limit.")
+        raise Refused(
+            _("The batch has %(count)s messages; %(limit)s are the limit.")
+            % {"count": len(parts), "limit": MAX_MESSAGES}
+        )
     sent = [Sent(_read(part, inlet, flawed), part) for part in parts]
     batch_id = uuid.uuid4()
     receipts = intake.receive(inlet, batch_id, sent, len(body))
@@ -250,7 +255,7 @@ def _unzipped(data: bytes, inlet: Inlet) -> bytes:
         with gzip.GzipFile(fileobj=io.BytesIO(data)) as file:
             found = file.read(MAX_BODY + 1)
     except (OSError, EOFError, zlib.error):
-        detail = "The body is not gzip, or not whole."
+        detail = _("The body is not gzip, or not whole.")
         intake.note_refusal(inlet, detail, data)
         raise Problem(400, "Invalid message", detail) from None
     if len(found) > MAX_BODY:
@@ -259,6 +264,6 @@ def _unzipped(data: bytes, inlet: Inlet) -> bytes:
 
 
 def _too_large(inlet: Inlet) -> Problem:
-    detail = f"The body has more than {MAX_BODY} bytes."
+    detail = _("The body has more than %(limit)s bytes.") % {"limit": MAX_BODY}
     intake.note_refusal(inlet, detail, b"")
     return Problem(413, "Too large", detail)

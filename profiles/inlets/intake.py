@@ -16,14 +16,15 @@ from django.db import transaction
 from django.db.models import F
 from django.utils import timezone
 
-from profiles.ingest import Outcome, Reason, Refused, Result, ingest
+from profiles.ingest import Outcome, Refused, Result, ingest
 from profiles.inlets.messages import Message
 from profiles.models import Inlet, InletHour, InletSample, ReceivedMessage
+from profiles.reasons import NO_REASON, Reason
 
 SAMPLES_KEPT = 20  # of an inlet
 SAMPLES_AT_ONCE = 5  # of a request
 SAMPLE_LENGTH = 2000  # characters
-HOURS_KEPT = timedelta(days=30)
+HOURS_KEPT = timedelta(days=31)
 FORGOTTEN_AT_ONCE = 5000
 
 
@@ -42,7 +43,7 @@ class Receipt:
     """
 
     fate: Fate
-    reason: Reason = ""
+    reason: Reason = NO_REASON
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,16 +179,20 @@ def _keep_samples(inlet: Inlet, told: Sequence[tuple[Receipt, Sent]]) -> None:
             inlet=inlet,
             at=now,
             accepted=receipt.fate != Fate.REJECTED,
-            reason=str(receipt.reason),
+            reason=receipt.reason.message,
+            params=_storable(receipt.reason),
             text=sample_text(entry.raw),
         )
         for receipt, entry in told
     ]
     # First the inlet's own row: whoever keeps samples of it at the same time waits here.
-    Inlet.objects.filter(pk=inlet.pk).update(last_error=samples[-1].reason, last_error_at=now)
+    newest = samples[-1]
+    Inlet.objects.filter(pk=inlet.pk).update(
+        last_error=newest.reason, last_error_params=newest.params, last_error_at=now
+    )
     InletSample.objects.bulk_create(samples)
-    newest = InletSample.objects.filter(inlet=inlet).order_by("-pk").values_list("pk", flat=True)
-    if surplus := list(newest[SAMPLES_KEPT : SAMPLES_KEPT + 1]):
+    kept = InletSample.objects.filter(inlet=inlet).order_by("-pk").values_list("pk", flat=True)
+    if surplus := list(kept[SAMPLES_KEPT : SAMPLES_KEPT + 1]):
         InletSample.objects.filter(inlet=inlet, pk__lte=surplus[0]).delete()
 
 
@@ -204,6 +209,14 @@ def _count(inlet: Inlet, receipts: Sequence[Receipt], size: int) -> None:
         first = InletHour(inlet=inlet, started_at=start, last_at=now)
         InletHour.objects.bulk_create([first], ignore_conflicts=True)
         hour.update(last_at=now, **numbers)
+
+
+def _storable(reason: Reason) -> dict[str, str | int]:
+    """What is filled in; some of it are keys and codes as they came."""
+    return {
+        name: sample_text(value.encode(errors="backslashreplace")) if isinstance(value, str) else value
+        for name, value in reason.params.items()
+    }
 
 
 def sample_text(raw: Any) -> str:

@@ -8,11 +8,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from django.utils.translation import gettext_lazy as _
-
 from profiles import xdm
 from profiles.ingest import Fragment, Refused, check_text
 from profiles.models import Inlet
+from profiles.reasons import Reason as _
 
 SHA256 = re.compile(r"[0-9a-f]{64}", re.IGNORECASE)
 

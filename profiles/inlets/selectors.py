@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
+from typing import Any, TypeAlias
 
 from django.db.models import Max, QuerySet, Sum
 from django.utils import timezone
@@ -12,6 +13,11 @@ from django.utils import timezone
 from profiles.models import Inlet, InletHour, InletSample
 
 HOURS = 24  # that pages look back
+DAYS = 30  # that are kept
+
+Numbers: TypeAlias = tuple[
+    date, tuple[int, ...]
+]  # the beginning of an hour, or a day; and what was counted in it
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,11 +55,30 @@ def traffic(inlets: Iterable[Inlet]) -> dict[str, Traffic]:
     return {key: found.get(key, Traffic()) for key in wanted}
 
 
-def hours(inlet: Inlet) -> list[InletHour]:
-    """The last :data:`HOURS` hours, the oldest first; those without messages, too. One query."""
+def hours(inlet: Inlet) -> list[Numbers]:
+    """How many messages were accepted, repeated and rejected in the last :data:`HOURS` hours, the oldest first.
+
+    One query.
+    """
     starts = _hours()
-    found = {hour.started_at: hour for hour in InletHour.objects.filter(inlet=inlet, started_at__in=starts)}
-    return [found.get(start) or InletHour(inlet=inlet, started_at=start, last_at=start) for start in starts]
+    counted = InletHour.objects.filter(inlet=inlet, started_at__in=starts)
+    return _filled(starts, counted.values_list("started_at", "accepted", "repeated", "rejected"))
+
+
+def days(inlet: Inlet) -> list[Numbers]:
+    """The same of the last :data:`DAYS` days of UTC. One query."""
+    today = timezone.now().date()
+    starts = [today - timedelta(days=ago) for ago in range(DAYS - 1, -1, -1)]
+    counted = InletHour.objects.filter(inlet=inlet, started_at__date__gte=starts[0]).order_by()
+    return _filled(
+        starts,
+        counted.values_list("started_at__date").annotate(Sum("accepted"), Sum("repeated"), Sum("rejected")),
+    )
+
+
+def _filled(starts: Sequence[date], counted: Iterable[tuple[Any, ...]]) -> list[Numbers]:
+    found = {start: tuple(numbers) for start, *numbers in counted}
+    return [(start, found.get(start, (0, 0, 0))) for start in starts]
 
 
 def samples(inlet: Inlet) -> list[InletSample]:

@@ -44,13 +44,12 @@ def inlets(request: HttpRequest) -> HttpResponse:
 def inlet(request: HttpRequest, inlet_id: str) -> HttpResponse:
     """An inlet: how to post to it, its traffic, what it could not take. Messages are for those who may see profiles."""
     shown = get_object_or_404(Inlet.objects.select_related("namespace", "created_by"), pk=inlet_id)
+    by_day = request.GET.get("by") == "day"
     context = {
         "inlet": shown,
         "traffic": selectors.traffic([shown])[shown.pk],
-        "hours": [
-            (hour.started_at, (hour.accepted, hour.repeated, hour.rejected))
-            for hour in selectors.hours(shown)
-        ],
+        "unit": "day" if by_day else "hour",
+        "points": selectors.days(shown) if by_day else selectors.hours(shown),
         "series": [(_("Accepted"), "accent"), (_("Repeated"), "notice"), (_("Rejected"), "negative")],
         "samples": selectors.samples(shown),
         **_how_to_post(request, shown),

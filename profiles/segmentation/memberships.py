@@ -11,10 +11,15 @@ from typing import TypeAlias
 from django.db.models import DateTimeField, F, Q, Value
 
 from profiles.models import SegmentMembership
+from profiles.segmentation.counts import Change, add_counts
 from profiles.signals import Transition
 
 # Status and last qualification. None: it was not read, for what a rule decides does not depend on it.
 Membership: TypeAlias = tuple[str, datetime | None]
+# Whether a profile is a member, and when it came and went so far: SegmentMembership.moments.
+History: TypeAlias = tuple[bool, list[int]]
+
+MOMENTS_KEPT = 20  # of a membership: the newest
 
 MEMBER = frozenset(status.value for status in SegmentMembership.MEMBER_STATUSES)
 REALIZED, EXISTING, EXITED = (status.value for status in SegmentMembership.Status)
@@ -42,6 +47,9 @@ class Memberships:
         self.stored: dict[uuid.UUID, dict[str, Membership]] = defaultdict(dict)
         self.current: dict[uuid.UUID, dict[str, Membership]] = defaultdict(dict)
         self.changed: dict[uuid.UUID, set[str]] = defaultdict(set)
+        # As stored; where another profile's membership was told of this one, of that.
+        self.histories: dict[uuid.UUID, dict[str, History]] = defaultdict(dict)
+        self.moved: list[uuid.UUID] = []  # profiles that are other ones now
 
     def read(self, wanted: Q) -> None:
         """Read what others may tell something of. One query."""
@@ -53,12 +61,13 @@ class Memberships:
 
     def _add(self, wanted: Q, moment: F | Value) -> None:
         found = SegmentMembership.objects.filter(wanted).order_by()
-        for profile_id, segment_id, status, at in found.values_list(
-            "profile_id", "segment_id", "status", moment
+        for profile_id, segment_id, status, at, moments in found.values_list(
+            "profile_id", "segment_id", "status", moment, "moments"
         ):
             stored = self.stored[profile_id]
             if segment_id not in stored:
                 stored[segment_id] = self.current[profile_id][segment_id] = status, at
+                self.histories[profile_id][segment_id] = status in MEMBER, moments
 
     def segments(self, profile_id: uuid.UUID) -> set[str]:
         """The segments that a profile is in, of those that were read."""
@@ -94,8 +103,10 @@ class Memberships:
     def move(self, source: uuid.UUID, target: uuid.UUID, now: datetime) -> None:
         """Tell one profile's memberships of another one."""
         self.changed.pop(source, None)
+        self.moved.append(source)
         for segment_id, (status, moment) in self.current.pop(source, {}).items():
-            self.tell(target, segment_id, status, moment, now)
+            if self.tell(target, segment_id, status, moment, now):
+                self.histories[target][segment_id] = self._history(source, segment_id)
 
     def follow(
         self,
@@ -144,13 +155,17 @@ class Memberships:
         return transitions
 
     def save(self) -> None:
-        """Write what changed. Sorted: two transactions that write the same wait for each other and do not deadlock."""
+        """Write what changed, and count it.
+
+        Sorted: two transactions that write the same wait for each other and do not deadlock.
+        """
         changed = [
             SegmentMembership(
                 profile_id=profile_id,
                 segment_id=segment_id,
                 status=self.current[profile_id][segment_id][0],
                 last_qualification_time=self._changed_at(profile_id, segment_id),
+                moments=self._moments(profile_id, segment_id),
             )
             for profile_id in sorted(self.changed)
             for segment_id in sorted(self.changed[profile_id])
@@ -160,8 +175,36 @@ class Memberships:
                 changed,
                 update_conflicts=True,
                 unique_fields=["profile", "segment"],
-                update_fields=["status", "last_qualification_time"],
+                update_fields=["status", "last_qualification_time", "moments"],
             )
+        add_counts(self._counts())
+
+    def _counts(self) -> dict[str, Change]:
+        """What is done to the numbers of members, by segments."""
+        counts: dict[str, Change] = defaultdict(Change)
+        for profile_id, segment_ids in self.changed.items():
+            for segment_id in segment_ids:
+                so = self.current[profile_id][segment_id][0] in MEMBER
+                stored = self.stored[profile_id].get(segment_id)
+                was = self._history(profile_id, segment_id)[0]
+                count = counts[segment_id]
+                count.realized += so and not was
+                count.exited += was and not so
+                count.members += so - (stored is not None and stored[0] in MEMBER)
+        for profile_id in self.moved:
+            for segment_id, (status, _at) in self.stored[profile_id].items():
+                counts[segment_id].members -= status in MEMBER
+        return counts
+
+    def _history(self, profile_id: uuid.UUID, segment_id: str) -> History:
+        return self.histories[profile_id].get(segment_id) or (False, [])
+
+    def _moments(self, profile_id: uuid.UUID, segment_id: str) -> list[int]:
+        was, moments = self._history(profile_id, segment_id)
+        if (self.current[profile_id][segment_id][0] in MEMBER) is was:
+            return moments
+        at = self._changed_at(profile_id, segment_id)
+        return [*moments, int(at.timestamp() * 1000)][-MOMENTS_KEPT:]
 
     def _changed_at(self, profile_id: uuid.UUID, segment_id: str) -> datetime:
         moment = self.current[profile_id][segment_id][1]

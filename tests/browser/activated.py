@@ -18,6 +18,7 @@ from destinations.fields import Encrypted
 from destinations.models import Account, Destination
 from profiles.inlets import intake, services as inlets
 from profiles.models import Inlet, Profile, Segment
+from profiles.reasons import Reason
 
 name, url, key, secret = sys.argv[1:]
 by = User.objects.get(username="admin")
@@ -48,7 +49,7 @@ if made:
 inlet = Inlet.objects.filter(name="Web shop 서울").first()
 if inlet is None:
     inlet, _ = inlets.create_inlet(name="Web shop 서울", protected=True, by=by)
-    intake.note_refusal(inlet, "The message has no object body.xdmEntity.", '{"person": "김민준"}'.encode())
+    intake.note_refusal(inlet, Reason("The message has no object body.xdmEntity."), '{"person": "김민준"}'.encode())
 dataflow = Dataflow.objects.get(destination=destination)
 run = dataflow.runs.first()
 segment = dataflow.segments.first()

@@ -192,7 +192,7 @@ def test_hours_are_drawn_to_scale_and_told_as_a_table() -> None:
     noon = datetime(2026, 11, 20, 12, tzinfo=UTC)
     points = [(noon, (3, 1)), (noon + timedelta(hours=1), (0, 2)), (noon + timedelta(hours=2), (0, 0))]
     series = [("Accepted", "accent"), ("Rejected", "negative")]
-    shown = render('{% hourly_bars "hours" points series "Messages" %}', points=points, series=series)
+    shown = render('{% bars "hours" points series "Messages" %}', points=points, series=series)
     bars = re.findall(r'<rect class="plot-(\w+)" x="(\d+)" y="([\d.]+)" width="8" height="([\d.]+)"/>', shown)
     assert bars == [
         ("accent", "1", "25.00", "75.00"),

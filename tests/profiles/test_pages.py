@@ -14,9 +14,12 @@ from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 from django.utils import timezone
 
+from profiles import selectors
 from profiles.ingest import Fragment, ingest
-from profiles.models import Profile, SchemaField, Segment, SegmentMembership
+from profiles.models import MemberCount, Profile, SchemaField, Segment, SegmentMembership
 from tests.factories import (
+    DataflowFactory,
+    DestinationFactory,
     IdentityFactory,
     MembershipFactory,
     NamespaceFactory,
@@ -235,6 +238,50 @@ def test_a_profile_tells_when_each_attribute_was_written(reader: Client) -> None
         assert shown.count(f"2027-01-15T08:00:0{second}Z") == 1
 
 
+def test_the_identity_graph_is_drawn_and_told_as_a_table(reader: Client) -> None:
+    ecid = NamespaceFactory.create(code="ECID")
+    stays = IdentityFactory.create(value="<stays>@example.com").profile
+    goes = IdentityFactory.create(value="goes@example.com").profile
+    for number in range(12):
+        IdentityFactory.create(profile=stays, namespace=ecid, value=f"{number:038d}")
+    ingest([Fragment(identities=[("Email", "<stays>@example.com"), ("Email", "goes@example.com")])])
+    response = reader.get(reverse("profiles:profile", args=[stays.pk]))
+    groups = response.context["graph"].groups
+    assert [group.text for group in groups] == ["ECID", "Email", ""]
+    assert [leaf.text for leaf in groups[0].leaves][7:] == [f"{'0' * 23}…", "+ 4"]
+    assert [(leaf.text, leaf.brought) for leaf in groups[1].leaves] == [
+        ("<stays>@example.com", False),
+        ("goes@example.com", True),
+    ]
+    assert groups[2].leaves[0].title == str(goes.pk)
+    links = {link.identity.value: link for link in response.context["links"]}
+    assert len(links) == 14
+    assert links["<stays>@example.com"].merged is None
+    merged = links["goes@example.com"].merged
+    assert merged is not None and merged.pk == goes.pk
+    assert links["goes@example.com"].since == merged.merged_at
+    shown = response.content.decode()
+    assert "<stays>" not in shown and "by merging" in shown
+    for value in links:
+        assert value.replace("<", "&lt;").replace(">", "&gt;") in shown.partition("</svg>")[2]
+
+
+def test_a_profile_tells_when_it_came_into_a_segment_and_left(reader: Client) -> None:
+    SegmentFactory.create(id="s")
+    noon = timezone.now().replace(microsecond=0) - timedelta(days=3)
+    steps = ["realized", "exited", "realized"]
+    for place, status in enumerate(steps):
+        moment = noon + timedelta(hours=place)
+        ingest([Fragment(identities=[("Email", "a")], memberships={"s": (status, moment)})])
+    profile = Profile.objects.get()
+    shown = page(reader, reverse("profiles:profile", args=[profile.pk]))
+    assert "3 changes" in shown
+    history = shown.partition("3 changes")[2]
+    for place in range(3):
+        assert (noon + timedelta(hours=place)).strftime("%Y-%m-%dT%H:%M:%SZ") in history
+    assert history.index("Came in") < history.index("Left") < history.rindex("Came in")
+
+
 def test_an_unknown_profile_is_not_found(reader: Client) -> None:
     assert reader.get(reverse("profiles:profile", args=[uuid.uuid4()])).status_code == 404
 
@@ -273,8 +320,8 @@ def test_segments_are_sorted_and_searched(reader: Client, sort: str, order: str,
             MembershipFactory.create(segment=segment)
     MembershipFactory.create(segment=b, status="exited")
     rows = reader.get(SEGMENTS, {"sort": sort, "q": search}).context["rows"]
-    assert "".join(segment.name[-1] for segment, _members in rows) == order
-    assert {segment.name[-1]: members for segment, members in rows} == {"a": 2, "b": 0, "c": 1}
+    assert "".join(segment.name[-1] for segment, _trend in rows) == order
+    assert {segment.name[-1]: trend[-1] for segment, trend in rows} == {"a": 2, "b": 0, "c": 1}
 
 
 def test_segments_are_found_by_name_and_id(reader: Client) -> None:
@@ -282,9 +329,43 @@ def test_segments_are_found_by_name_and_id(reader: Client) -> None:
     SegmentFactory.create(name="Winter", id="z")
     for query, name in (("AUTU", "Autumn"), ("x-1/", "Autumn"), ("z", "Winter")):
         rows = reader.get(SEGMENTS, {"q": query}).context["rows"]
-        assert [segment.name for segment, _members in rows] == [name]
+        assert [segment.name for segment, _trend in rows] == [name]
     assert "No segment found" in page(reader, f"{SEGMENTS}?q=%25")
     assert "No segment found" in page(reader, f"{SEGMENTS}?q=%00")
+
+
+def test_segments_are_filtered_and_the_filters_stay_in_the_links(reader: Client) -> None:
+    SegmentFactory.create(name="a", state="draft", origin="segmentation")
+    SegmentFactory.create(name="b", origin="segmentation")
+    SegmentFactory.create(name="c")
+
+    def names(query: str) -> str:
+        return "".join(segment.name for segment, _trend in reader.get(f"{SEGMENTS}?{query}").context["rows"])
+
+    assert names("state=live") == "bc"
+    assert names("origin=segmentation") == "ab"
+    assert names("state=live&origin=segmentation&q=b") == "b"
+    assert names("state=x&origin=%00") == "abc"
+    assert "state=live" in page(reader, f"{SEGMENTS}?state=live").partition("sort-members")[2]
+    assert "The filters may hide it." in page(reader, f"{SEGMENTS}?state=archived&q=a")
+    assert "No segment is as the filters ask." in page(reader, f"{SEGMENTS}?state=archived")
+
+
+def test_a_segment_in_the_list_tells_its_week_and_where_it_is_activated(reader: Client) -> None:
+    segment = SegmentFactory.create()
+    today = timezone.now().date()
+    for ago, change in ((9, 1000), (3, 500), (0, -200)):
+        MemberCount.objects.create(segment=segment, day=today - timedelta(days=ago), members=change)
+    DataflowFactory.create(segments=[segment], destination=DestinationFactory.create(name="Seoul stream"))
+    shown = page(reader, SEGMENTS)
+    assert "Members by the day: 1,000, 1,000, 1,000, 1,500, 1,500, 1,500, 1,300" in shown
+    assert "+300" in shown and "Seoul stream" not in shown
+    reader.force_login(
+        UserFactory.create(permissions=["profiles.view_segment", "destinations.view_destination"])
+    )
+    assert "Seoul stream" in page(reader, SEGMENTS)
+    DataflowFactory.create(segments=[segment])
+    assert "2 destinations" in page(reader, SEGMENTS)
 
 
 def test_thousands_of_segments_are_paged_with_few_queries(reader: Client) -> None:
@@ -323,6 +404,54 @@ def test_the_members_of_a_segment_are_listed_by_status_and_paged(reader: Client)
     page(reader, f"{url}?before=99999999999999999999999")
 
 
+def test_a_member_of_a_segment_is_found_by_identity(reader: Client) -> None:
+    segment = SegmentFactory.create()
+    url = reverse("profiles:segment", args=[segment.pk])
+    for status in ("realized", "exited"):
+        identity = IdentityFactory.create(value=f"{status}@example.com")
+        MembershipFactory.create(segment=segment, profile=identity.profile, status=status)
+    IdentityFactory.create(value="nobody@example.com")
+
+    def found(query: str) -> list[str]:
+        rows = reader.get(f"{url}?{query}").context["rows"]
+        return [row.identities[0].value for _membership, row in rows]
+
+    assert found("q=realized@example.com") == ["realized@example.com"]
+    assert found("q=exited@example.com") == []
+    assert found("q=exited@example.com&status=exited") == ["exited@example.com"]
+    missed = page(reader, f"{url}?q=nobody@example.com&status=exited")
+    assert "Nobody with this identity" in missed and "?status=realized&amp;q=nobody%40example.com" in missed
+
+
+def test_a_segment_tells_who_came_and_left_by_the_day(reader: Client) -> None:
+    segment = SegmentFactory.create()
+    today = timezone.now().date()
+    for ago, realized, exited in ((50, 7, 0), (1, 1200, 30)):
+        MemberCount.objects.create(
+            segment=segment,
+            day=today - timedelta(days=ago),
+            realized=realized,
+            exited=exited,
+            members=realized - exited,
+        )
+    response = reader.get(reverse("profiles:segment", args=[segment.pk]))
+    assert [response.context[name] for name in ("members", "joined", "left")] == [1177, 1200, 30]
+    shown = response.content.decode()
+    assert "at most 1,230 in a day" in shown
+    assert shown.count('<rect class="plot-') == 2
+    yesterday = (today - timedelta(days=1)).isoformat()
+    assert "1,200" in shown.partition(f">{yesterday}<")[2].partition("</tr>")[0]
+
+
+def test_a_large_segment_is_not_counted_to_its_end(reader: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(selectors, "COUNTED", 3)
+    segment = SegmentFactory.create()
+    for _member in range(6):
+        MembershipFactory.create(segment=segment, status="existing")
+    shown = page(reader, reverse("profiles:segment", args=[segment.pk]))
+    assert "Members (6)" in shown and "Existing (3+)" in shown
+
+
 def test_a_segment_has_few_queries_however_many_members(reader: Client) -> None:
     segment = SegmentFactory.create()
     url = reverse("profiles:segment", args=[segment.pk])
@@ -330,7 +459,7 @@ def test_a_segment_has_few_queries_however_many_members(reader: Client) -> None:
     few = queries(reader, url)
     for _member in range(20):
         MembershipFactory.create(segment=segment)
-    assert queries(reader, url) == few <= 10
+    assert queries(reader, url) == few <= 11
 
 
 # --- Schema

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from datetime import timedelta
 from html import unescape
 from typing import Any
 
@@ -13,9 +14,10 @@ from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
+from django.utils import timezone
 
 from profiles.inlets import services
-from profiles.models import IdentityNamespace, Inlet, InletSample, Profile
+from profiles.models import IdentityNamespace, Inlet, InletHour, InletSample, Profile
 from tests.factories import UserFactory
 from tests.profiles.inlets.conftest import Producer, entity
 
@@ -155,6 +157,31 @@ def test_the_page_tells_the_traffic(manager: Client, inlet: Inlet) -> None:
     assert shown.count('<rect class="plot-') >= 2
     listed = page(manager, INLETS)
     assert "1,200" in listed and "Web shop" in listed
+
+
+def test_the_traffic_is_told_by_the_day_too(manager: Client, inlet: Inlet) -> None:
+    today = timezone.now().replace(hour=0, minute=0, second=0, microsecond=0)
+    for ago, accepted in ((0, 5), (2, 1200), (40, 7)):
+        for hour in (0, 1):
+            start = today - timedelta(days=ago) + timedelta(hours=hour)
+            InletHour.objects.create(inlet=inlet, started_at=start, last_at=start, accepted=accepted)
+    shown = page(manager, f"{url('inlet', inlet)}?by=day")
+    assert "at most 2,400 in a day" in shown
+    assert len(manager.get(f"{url('inlet', inlet)}?by=day").context["points"]) == 30
+    assert "?by=day" in shown.partition('hx-get="')[2].partition('"')[0]
+
+
+def test_why_a_message_was_rejected_is_said_in_the_reader_s_language(manager: Client, inlet: Inlet) -> None:
+    answer = Producer(inlet).message({"body": {"xdmEntity": {"identityMap": {"Fax": [{"id": "1"}]}}}})
+    Producer(inlet).raw("collect", b'{"body": {"xdmEntity": {"a\\u0000": 1, "a\\u0000": 2}}}')
+    InletSample.objects.create(inlet=inlet, reason="Noted before reasons had parameters: 100%")
+    english = page(manager, url("inlet", inlet))
+    manager.cookies["django_language"] = "ko"
+    korean = page(manager, url("inlet", inlet))
+    assert "“Fax”" in answer.detail and answer.detail in english
+    assert answer.detail not in korean and "Fax" in korean.partition("samples-title")[2]
+    for shown in (english, korean):
+        assert "a\\0" in shown and "parameters: 100%" in shown
 
 
 def test_messages_are_shown_only_to_those_who_may_see_profiles(inlet: Inlet) -> None:

@@ -287,4 +287,4 @@ def test_a_rule_that_takes_too_long_is_not_waited_for(
 def test_the_wizard_offers_live_segments_only() -> None:
     for state in Segment.State:
         ruled(state, "_ours.x > 1", state)
-    assert [segment.pk for segment in selectors.segments(live=True)] == ["live"]
+    assert [segment.pk for segment in selectors.segments(state="live")] == ["live"]

@@ -22,7 +22,7 @@ from profiles import services, tasks
 from profiles.ingest import Fragment, ingest
 from profiles.models import Evaluation, Profile, Segment, SegmentMembership
 from profiles.pql import parse
-from profiles.segmentation import store
+from profiles.segmentation import counts, store
 from profiles.signals import ProfileChange, Transition
 from tests.factories import DataflowFactory, MembershipFactory, SchemaFieldFactory, SegmentFactory
 from tests.postgres import wait_for_a_lock
@@ -435,6 +435,7 @@ def test_importers_evaluations_and_editors_end_with_the_members_of_a_recomputati
         while not stop.is_set():
             for segment in segments:
                 store.evaluate(segment.pk)
+            counts.fold()
 
     importers = [threading.Thread(target=run, args=[partial(hammer, n)]) for n in range(2)]
     others = [threading.Thread(target=run, args=[work]) for work in (edit, ask, ask)]
@@ -455,4 +456,5 @@ def test_importers_evaluations_and_editors_end_with_the_members_of_a_recomputati
         stored = segment.memberships.filter(status__in=["realized", "existing"])
         expected = set(parse(segment.rule).members(timezone.now()))
         assert set(stored.values_list("profile_id", flat=True)) == expected, segment.pk
+        assert counts.days_of([segment.pk])[segment.pk][-1].members == len(expected)
     assert {membership.status for membership in SegmentMembership.objects.all()} >= {"existing", "exited"}

@@ -1,0 +1,1 @@
+"""Identity namespaces: the pages that list them, and make, change and delete a team's own."""

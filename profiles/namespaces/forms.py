@@ -1,0 +1,45 @@
+"""The form of an identity namespace."""
+
+from __future__ import annotations
+
+from django import forms
+from django.core.exceptions import ValidationError
+from django.utils.translation import gettext_lazy as _
+
+from profiles.models import IdentityNamespace
+from profiles.namespaces.services import CODE
+
+
+class NamespaceForm(forms.ModelForm):  # type: ignore[type-arg]
+    """Name and type; the code of a new one."""
+
+    class Meta:
+        model = IdentityNamespace
+        fields = ("code", "name", "type")
+        widgets = {
+            "code": forms.TextInput({"autocomplete": "off", "spellcheck": "false"}),
+            "name": forms.TextInput({"autocomplete": "off"}),
+        }
+        help_texts = {
+            "code": _(
+                "As producers write it in an identityMap, e.g. LoyaltyCard. It can't be changed later."
+            ),
+            "name": _("What it is called here, e.g. Number of the loyalty card."),
+            "type": _("What kind of thing its identities name."),
+        }
+
+    def __init__(self, *args: object, **kwargs: object) -> None:
+        super().__init__(*args, **kwargs)
+        if self.instance.pk:
+            del self.fields["code"]
+
+    def clean_code(self) -> str:
+        code: str = self.cleaned_data["code"]
+        if not CODE.fullmatch(code):
+            raise ValidationError(_("A code is letters, digits and underscores, and begins with a letter."))
+        if IdentityNamespace.objects.filter(code__iexact=code).exists():
+            raise ValidationError(_("There is a namespace with this code already."))
+        return code
+
+    def clean_name(self) -> str:
+        return " ".join(self.cleaned_data["name"].split())
