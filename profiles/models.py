@@ -182,6 +182,7 @@ class Segment(models.Model):
     evaluated_at = models.DateTimeField(_("last evaluated"), null=True, blank=True)
     # Days after their last qualification in which members of an uploaded segment stay. None: for ever.
     expires_after = models.PositiveSmallIntegerField(_("expires after days"), null=True, blank=True)
+    expires_since = models.DateTimeField(null=True, editable=False)  # that it is so many days
     created_at = models.DateTimeField(_("created"), default=timezone.now)
     # Of the definition (name, rule), not of the members: a record with segment timestamps shows it.
     updated_at = models.DateTimeField(_("updated"), default=timezone.now)
@@ -194,6 +195,11 @@ class Segment(models.Model):
 
     def __str__(self) -> str:
         return self.name
+
+    @property
+    def takes_uploads(self) -> bool:
+        """Its members are named by uploaded files."""
+        return self.origin == self.Origin.UPLOAD and self.state == self.State.LIVE
 
 
 class Evaluation(models.Model):

@@ -99,4 +99,6 @@ def _is_name(cell: str) -> bool:
     cell = cell.strip()
     digits = sum(char.isdigit() for char in cell)
     is_id = len(cell) >= ID_LENGTH and " " not in cell
-    return not cell or ("@" not in cell and 2 * digits < len(cell) and not is_id and bool(re.search(r"\w", cell)))
+    return not cell or (
+        "@" not in cell and 2 * digits < len(cell) and not is_id and bool(re.search(r"\w", cell))
+    )

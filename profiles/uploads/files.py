@@ -37,7 +37,7 @@ class LimitedUploadHandler(TemporaryFileUploadHandler):
             super().receive_data_chunk(raw_data, start)
 
 
-def store(upload: Upload, file: UploadedFile) -> bytes:
+def store(upload: Upload, file: UploadedFile[bytes]) -> bytes:
     """Copy a file into the database, in the current transaction; a part is in memory.
 
     Returns:

@@ -14,7 +14,9 @@ from profiles.uploads.values import SINGLE, Reader
 
 def segments() -> QuerySet[Segment]:
     """Segments that take uploads, by name."""
-    return Segment.objects.filter(origin=Segment.Origin.UPLOAD, state=Segment.State.LIVE).order_by("name", "id")
+    return Segment.objects.filter(origin=Segment.Origin.UPLOAD, state=Segment.State.LIVE).order_by(
+        "name", "id"
+    )
 
 
 def fields() -> QuerySet[SchemaField]:
@@ -56,7 +58,9 @@ def ahead_of(upload: Upload) -> QuerySet[Upload]:
 
 def uploads_of(segment: Segment) -> QuerySet[Upload]:
     """Those that were started, the newest first."""
-    return segment.uploads.exclude(state=Upload.State.DRAFT).select_related("created_by").order_by("-queued_at")
+    return (
+        segment.uploads.exclude(state=Upload.State.DRAFT).select_related("created_by").order_by("-queued_at")
+    )
 
 
 def rejections(upload: Upload) -> QuerySet[UploadRejection]:

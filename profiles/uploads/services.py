@@ -18,6 +18,7 @@ from django.utils.translation import gettext as _
 from profiles.models import IdentityNamespace, Segment, Upload
 from profiles.services import create_segment
 from profiles.uploads import detect, files, selectors, work
+from profiles.uploads.rows import Row
 from profiles.uploads.values import Unusable
 
 MAX_COLUMNS = 100
@@ -26,7 +27,7 @@ LEAST_DAYS, MOST_DAYS = 1, 90
 
 
 def receive(
-    file: UploadedFile, *, segment: Segment | None, segment_name: str = "", by: AbstractBaseUser
+    file: UploadedFile[bytes], *, segment: Segment | None, segment_name: str = "", by: AbstractBaseUser
 ) -> Upload:
     """Take a file in as a draft. How it is written is found out here, and can be said anew with :func:`read_as`.
 
@@ -45,7 +46,7 @@ def receive(
             % {"size": filesizeformat(size), "limit": filesizeformat(files.MAX_BYTES)}
         )
     if segment is not None:
-        check_takes_uploads(segment)
+        _check_segment(segment)
     with transaction.atomic():
         upload = Upload.objects.create(
             segment=segment,
@@ -69,6 +70,8 @@ def receive(
         upload.has_header = detect.has_header(rows)
         if not any(any(cells) for cells in rows[upload.has_header :]):
             raise _no_file(_("The file has no rows that can be read."))
+        if len(rows[0]) > MAX_COLUMNS:
+            raise _no_file(_("The file has more than %(limit)s columns.") % {"limit": MAX_COLUMNS})
         upload.save(update_fields=["encoding", "delimiter", "has_header"])
     return upload
 
@@ -83,12 +86,9 @@ def _plain(name: str) -> str:
     return (name or "CSV")[:255]
 
 
-def check_takes_uploads(segment: Segment) -> None:
-    """Raises ValidationError."""
-    if segment.origin != Segment.Origin.UPLOAD:
-        raise ValidationError(_("Who is in this segment no upload says."))
-    if segment.state != Segment.State.LIVE:
-        raise ValidationError(_("“%(name)s” is not live. Make it live first.") % {"name": segment.name})
+def _check_segment(segment: Segment) -> None:
+    if not segment.takes_uploads:
+        raise ValidationError(_("“%(name)s” takes no uploads: it is not live.") % {"name": segment.name})
 
 
 def read_as(upload: Upload, *, encoding: str, delimiter: str, has_header: bool) -> None:
@@ -116,12 +116,11 @@ def start(
         expires_after: days after which the members leave again; of the segment from now on.
 
     Raises:
-        ValidationError: nothing was started.
+        ValidationError: with the reason, of the field where it has one. Nothing was started.
     """
     if not LEAST_DAYS <= expires_after <= MOST_DAYS:
-        raise ValidationError(
-            _("Members stay from %(least)s to %(most)s days.") % {"least": LEAST_DAYS, "most": MOST_DAYS}
-        )
+        reason = _("Members stay from %(least)s to %(most)s days.") % {"least": LEAST_DAYS, "most": MOST_DAYS}
+        raise ValidationError({"expires_after": reason})
     with transaction.atomic():
         draft = Upload.objects.select_for_update().filter(pk=upload.pk, state=Upload.State.DRAFT).first()
         if draft is None:
@@ -133,9 +132,10 @@ def start(
             draft.segment = create_segment(name=draft.segment_name)
         # Uploads to one segment queue one after the other: their moments are in the order in which they are committed.
         segment = Segment.objects.select_for_update(no_key=True).get(pk=draft.segment_id)
-        check_takes_uploads(segment)
-        segment.expires_after = expires_after
-        segment.save(update_fields=["expires_after"])
+        _check_segment(segment)
+        if segment.expires_after != expires_after:
+            segment.expires_after, segment.expires_since = expires_after, timezone.now()
+            segment.save(update_fields=["expires_after", "expires_since"])
         draft.state, draft.queued_at = Upload.State.WAITING, timezone.now()
         draft.save()
         transaction.on_commit(lambda: work.wake([draft.pk]), robust=True)
@@ -143,14 +143,15 @@ def start(
 
 def _check_first_rows(upload: Upload) -> None:
     """A wrong column is told before a million rows are rejected for it."""
-    reader, first = selectors.reader(upload), None
+    reader = selectors.reader(upload)
+    first: tuple[Row, Unusable] | None = None
     for row in selectors.first_rows(upload)[upload.has_header :]:
         if not any(row.cells):
             continue
         try:
             reader.read(row)
-        except Unusable as unusable:
-            first = first or (row, unusable)
+        except Unusable as error:
+            first = first or (row, error)
         else:
             return
     if first is not None:
@@ -160,7 +161,7 @@ def _check_first_rows(upload: Upload) -> None:
             "value": unusable.value[: work.SHOWN],
             "reason": unusable.reason,
         }
-        raise ValidationError(reason)
+        raise ValidationError({"identity": reason})
 
 
 def stop(upload: Upload) -> None:

@@ -167,7 +167,7 @@ def _members(upload: Upload, keys: set[str]) -> Mapping[str, _Member]:
         profile__identities__namespace__code=upload.namespace,
         profile__identities__value__in=keys,
     ).values_list("profile__identities__value", "profile_id", "status", "last_qualification_time")
-    return {key: _Member(*rest) for key, *rest in found}
+    return {key: _Member(profile_id, status, since) for key, profile_id, status, since in found}
 
 
 def _told(upload: Upload, key: str, fragment: Fragment, members: Mapping[str, _Member]) -> Fragment:
@@ -180,9 +180,7 @@ def _told(upload: Upload, key: str, fragment: Fragment, members: Mapping[str, _M
     if member is not None:
         # Who stands in the file twice has just qualified, too.
         status = member.status if member.since == upload.started_at else EXISTING
-    return Fragment(
-        fragment.identities, fragment.attributes, {segment_id: (status, upload.started_at)}
-    )
+    return Fragment(fragment.identities, fragment.attributes, {segment_id: (status, upload.started_at)})
 
 
 def _note(upload: Upload, unusable: list[tuple[Row, Unusable]]) -> None:
@@ -240,16 +238,22 @@ def exit_members(segment_id: str, *, before: datetime) -> int:
 
 
 def expire() -> None:
-    """Let those leave whose last qualification is longer ago than their segment allows."""
+    """Let those leave whose last qualification is longer ago than their segment allows.
+
+    Nobody leaves before the segment has allowed just this for so long: who joined when members stayed for ever, or
+    longer, does not leave at once.
+    """
     now = timezone.now()
     expiring = Segment.objects.filter(
-        origin=Segment.Origin.UPLOAD, state=Segment.State.LIVE, expires_after__isnull=False
+        origin=Segment.Origin.UPLOAD, state=Segment.State.LIVE, expires_since__isnull=False
     )
-    for segment_id, days in expiring.values_list("pk", "expires_after"):
-        more = True
+    for segment in expiring:
+        assert segment.expires_after is not None and segment.expires_since is not None
+        before = now - timedelta(days=segment.expires_after)
+        more = before >= segment.expires_since
         while more:
             with transaction.atomic():
-                more = exit_members(segment_id, before=now - timedelta(days=days)) > 0
+                more = exit_members(segment.pk, before=before) > 0
 
 
 def forget() -> None:
