@@ -127,7 +127,7 @@ class Reader:
         if len(cells) < self.width or any(cells[self.width :]):
             raise Unusable(
                 ",".join(cells),
-                _("The row has %(found)s columns; the first one has %(expected)s.")
+                _("Columns in this row: %(found)s; in the first one: %(expected)s.")
                 % {"found": len(cells), "expected": self.width},
             )
         key = self._of(cells[self.identity_column], lambda value: identity(self.namespace, value))
