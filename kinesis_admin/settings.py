@@ -212,6 +212,21 @@ CELERY_BEAT_SCHEDULE = {
         "schedule": 3600.0,
         "options": {"expires": 60},
     },
+    "uploads_waiting": {
+        "task": "profiles.tasks.uploads_waiting",
+        "schedule": 10.0,
+        "options": {"expires": 10},
+    },
+    "expire_members": {
+        "task": "profiles.tasks.expire_members",
+        "schedule": 900.0,
+        "options": {"expires": 60},
+    },
+    "forget_uploads": {
+        "task": "profiles.tasks.forget_uploads",
+        "schedule": 3600.0,
+        "options": {"expires": 60},
+    },
 }
 DJANGO_STRUCTLOG_CELERY_ENABLED = True
 DJANGO_STRUCTLOG_CELERY_DEFAULT_LOG_LEVEL = logging.DEBUG  # not two lines for every sweep
@@ -263,6 +278,10 @@ AUTH_PASSWORD_VALIDATORS = [
 # A form over 2,000 attributes still comes through, to be refused in words.
 DATA_UPLOAD_MAX_NUMBER_FIELDS = 20_000
 DATA_UPLOAD_MAX_MEMORY_SIZE = 5 * 1024 * 1024
+FILE_UPLOAD_HANDLERS = [
+    "django.core.files.uploadhandler.MemoryFileUploadHandler",
+    "profiles.uploads.files.LimitedUploadHandler",
+]
 
 # --- Monitoring -----------------------------------------------------------------------------------------------------
 

@@ -32,6 +32,7 @@ from profiles.models import (
     SchemaField,
     Segment,
     SegmentMembership,
+    Upload,
 )
 
 COUNTED_AT_MOST = 10_000
@@ -172,12 +173,13 @@ class SegmentAdmin(Admin):
     list_filter = ("origin", "state")
     search_fields = ("name", "id")
     fields = (
-        "name", "id", "description", "origin", "state", "rule", "evaluated_at", "created_at", "updated_at",
+        "name", "id", "description", "origin", "state", "rule", "expires_after", "evaluated_at", "created_at",
+        "updated_at",
     )  # fmt: skip
     ordering = ("name", "id")
 
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> Sequence[str]:
-        fixed = ("state", "evaluated_at", "created_at", "updated_at")
+        fixed = ("state", "expires_after", "evaluated_at", "created_at", "updated_at")
         return ("id", "origin", *fixed) if obj else fixed
 
     def save_model(self, request: HttpRequest, obj: Segment, form: Any, change: bool) -> None:
@@ -194,6 +196,26 @@ class SegmentAdmin(Admin):
     def delete_queryset(self, request: HttpRequest, queryset: QuerySet[Segment]) -> None:
         for segment in queryset:
             services.delete_segment(segment)
+
+
+@admin.register(Upload)
+class UploadAdmin(Admin):
+    """To look up. The pages of a segment start and stop uploads, and show what was rejected."""
+
+    list_display = ("file_name", "segment", "way", "state", "rows", "accepted", "rejected", "queued_at")
+    list_select_related = ("segment",)
+    list_filter = ("state", "way")
+    search_fields = ("file_name", "segment__name")
+    ordering = ("-pk",)
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
 
 
 # --- Profiles ------------------------------------------------------------------------------------------------------

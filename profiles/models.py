@@ -167,7 +167,7 @@ class Segment(models.Model):
 
     class Origin(models.TextChoices):
         SEGMENTATION = "segmentation", _("Segmentation service")
-        UPLOAD = "upload", _("Uploaded list")
+        UPLOAD = "upload", _("Custom upload")
         IMPORT = "import", _("Came in with profiles")
 
     class State(models.TextChoices):
@@ -185,6 +185,9 @@ class Segment(models.Model):
     # Another one whenever the rule or the state is: whoever has compiled rules sees whether they are still these.
     rule_version = models.BigIntegerField(default=new_version, editable=False)
     evaluated_at = models.DateTimeField(_("last evaluated"), null=True, blank=True)
+    # Days after their last qualification in which members of an uploaded segment stay. None: for ever.
+    expires_after = models.PositiveSmallIntegerField(_("expires after days"), null=True, blank=True)
+    expires_since = models.DateTimeField(null=True, editable=False)  # that it is so many days
     created_at = models.DateTimeField(_("created"), default=timezone.now)
     # Of the definition (name, rule), not of the members: a record with segment timestamps shows it.
     updated_at = models.DateTimeField(_("updated"), default=timezone.now)
@@ -197,6 +200,11 @@ class Segment(models.Model):
 
     def __str__(self) -> str:
         return self.name
+
+    @property
+    def takes_uploads(self) -> bool:
+        """Its members are named by uploaded files."""
+        return self.origin == self.Origin.UPLOAD and self.state == self.State.LIVE
 
 
 class Evaluation(models.Model):
@@ -259,6 +267,12 @@ class SegmentMembership(models.Model):
                 fields=["last_qualification_time"],
                 condition=models.Q(status="exited"),
                 name="membership_exited",
+            ),
+            # Whose membership is the oldest: who was not in a new file, and who expires.
+            models.Index(
+                fields=["segment", "last_qualification_time"],
+                condition=models.Q(status__in=["realized", "existing"]),
+                name="membership_by_age",
             ),
         ]
 
@@ -427,3 +441,116 @@ class ReceivedMessage(models.Model):
 
     def __str__(self) -> str:
         return str(self.id)
+
+
+# --- Uploads -------------------------------------------------------------------------------------------------------
+
+
+class Upload(models.Model):
+    """A file of identities that says who is in a segment, from the draft to the report (:mod:`profiles.uploads`).
+
+    Without a segment it is a draft of a new one. The file is in :class:`UploadPart` until it has been read.
+    """
+
+    class Way(models.TextChoices):
+        REPLACE = "replace", _("Replace the members: who is not in the file leaves")
+        APPEND = "append", _("Add to the members")
+        REMOVE = "remove", _("Take out who is in the file")
+
+    class State(models.TextChoices):
+        DRAFT = "draft", _("Draft")
+        WAITING = "waiting", _("Waiting")  # for a worker, or for another upload to the same segment
+        READING = "reading", _("Reading the file")
+        LEAVING = "leaving", _("Taking out who is not in the file")
+        DONE = "done", _("Done")
+        STOPPED = "stopped", _("Stopped")
+
+    ACTIVE = (State.WAITING, State.READING, State.LEAVING)
+
+    id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
+    segment = models.ForeignKey(
+        Segment, models.CASCADE, null=True, blank=True, related_name="uploads", verbose_name=_("segment")
+    )
+    segment_name = models.CharField(_("name of the new segment"), max_length=255, blank=True)
+    file_name = models.CharField(_("file"), max_length=255)
+    size = models.PositiveBigIntegerField(_("size"))  # bytes
+    encoding = models.CharField(_("encoding"), max_length=16)
+    delimiter = models.CharField(_("delimiter"), max_length=1)
+    has_header = models.BooleanField(_("the first row names the columns"), default=True)
+    # By the places of the columns: the path that one is written to; empty where it is ignored.
+    columns = models.JSONField(_("columns"), default=list)
+    identity_column = models.PositiveSmallIntegerField(_("identity column"), default=0)
+    namespace = models.CharField(_("identity namespace"), max_length=64, blank=True)
+    way = models.CharField(_("what to do"), max_length=8, choices=Way, default=Way.REPLACE)
+    state = models.CharField(_("state"), max_length=8, choices=State, default=State.DRAFT)
+    language = models.CharField(max_length=10, editable=False)  # of whoever reads the report
+    created_at = models.DateTimeField(_("created"), default=timezone.now)
+    created_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL, models.SET_NULL, null=True, blank=True, related_name="+"
+    )
+    queued_at = models.DateTimeField(_("queued"), null=True, editable=False)
+    started_at = models.DateTimeField(_("started"), null=True, editable=False)
+    finished_at = models.DateTimeField(_("finished"), null=True, editable=False)
+    # Where the next batch begins (profiles.uploads.rows.Place).
+    place = models.JSONField(default=list, editable=False)
+    rows = models.PositiveBigIntegerField(_("rows read"), default=0)
+    accepted = models.PositiveBigIntegerField(_("accepted"), default=0)
+    rejected = models.PositiveBigIntegerField(_("rejected"), default=0)
+    unknown = models.PositiveBigIntegerField(_("not in the segment"), default=0)  # of those to be taken out
+    created = models.PositiveBigIntegerField(_("new customers"), default=0)
+    joined = models.PositiveBigIntegerField(_("joined"), default=0)
+    left = models.PositiveBigIntegerField(_("left"), default=0)
+
+    class Meta:
+        verbose_name = _("upload")
+        verbose_name_plural = _("uploads")
+        indexes = [models.Index(fields=["state", "queued_at"], name="upload_by_state")]
+
+    def __str__(self) -> str:
+        return self.file_name
+
+    @property
+    def active(self) -> bool:
+        return self.state in self.ACTIVE
+
+    @property
+    def bytes_read(self) -> int:
+        # The lower half of what a text file tells is the byte; the rest is the decoder's.
+        return self.place[0] % 2**64 if self.place else 0
+
+    @property
+    def percent(self) -> int:
+        return min(99, 100 * self.bytes_read // (self.size or 1))
+
+
+class UploadPart(models.Model):
+    """A part of an uploaded file, in the database: a worker on another machine reads it there."""
+
+    upload = models.ForeignKey(Upload, models.CASCADE, related_name="parts")
+    number = models.PositiveIntegerField()
+    data = models.BinaryField()
+
+    class Meta:
+        verbose_name = _("part of an upload")
+        verbose_name_plural = _("parts of uploads")
+        constraints = [models.UniqueConstraint(fields=["upload", "number"], name="upload_part_once")]
+
+    def __str__(self) -> str:
+        return str(self.number)
+
+
+class UploadRejection(models.Model):
+    """A row of a file that could not be taken, in words for whoever uploaded it."""
+
+    upload = models.ForeignKey(Upload, models.CASCADE, related_name="rejections")
+    row = models.PositiveBigIntegerField(_("row"))  # as a spreadsheet counts: the first is 1
+    value = models.TextField(_("value"))
+    reason = models.TextField(_("reason"))
+
+    class Meta:
+        verbose_name = _("rejected row")
+        verbose_name_plural = _("rejected rows")
+        constraints = [models.UniqueConstraint(fields=["upload", "row"], name="upload_rejection_once")]
+
+    def __str__(self) -> str:
+        return f"{self.row}: {self.reason}"

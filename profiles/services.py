@@ -29,7 +29,7 @@ from profiles.ingest import (
 )
 from profiles.locks import INGESTION, advisory_lock
 from profiles.merge import difference
-from profiles.models import Identity, Profile, SchemaField, Segment, SegmentMembership, new_version
+from profiles.models import Identity, Profile, SchemaField, Segment, SegmentMembership, Upload, new_version
 from profiles.pql import PQLError, Rule, Schema, parse
 from profiles.segmentation import store
 from profiles.segmentation.counts import Change, add_counts
@@ -336,6 +336,7 @@ def protecting(rows: Sequence[Model]) -> list[Model]:
         going = {str(row.pk) for row in rows}
         asking = [key for key, rule in live_rules().items() if key not in going and rule.segments & going]
         found += Segment.objects.filter(pk__in=asking)[: NAMED_IN_REASON + 1]
+        found += Upload.objects.filter(segment__in=going, state__in=Upload.ACTIVE)[: NAMED_IN_REASON + 1]
     return found
 
 

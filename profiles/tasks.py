@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import uuid
+
 from celery import shared_task
 
 from profiles.inlets import intake
 from profiles.segmentation import counts, store
+from profiles.uploads import work
 
 
 @shared_task
@@ -42,3 +45,27 @@ def fold_counts() -> None:
 def forget_messages() -> None:
     """Forget the ids of messages that came long ago."""
     intake.forget_old()
+
+
+@shared_task
+def upload(upload_id: str) -> None:
+    """Take the next rows of an uploaded file."""
+    work.proceed(uuid.UUID(upload_id))
+
+
+@shared_task
+def uploads_waiting() -> None:
+    """Go on with the uploads that are under way: what a dead worker left, and what was started while Redis was away."""
+    work.wake()
+
+
+@shared_task
+def expire_members() -> None:
+    """Let members of uploaded segments leave whose time is over."""
+    work.expire()
+
+
+@shared_task
+def forget_uploads() -> None:
+    """Delete drafts that nobody started, and old reports."""
+    work.forget()

@@ -7,6 +7,7 @@ from profiles.inlets import collection
 from profiles.inlets import views as inlets
 from profiles.namespaces import views as namespaces
 from profiles.segmentation import views as rules
+from profiles.uploads import views as uploads
 
 app_name = "profiles"
 urlpatterns = [
@@ -21,6 +22,13 @@ urlpatterns = [
     path("segment/archive/<path:segment_id>/", rules.archive, name="segment_archive"),
     path("segment/duplicate/<path:segment_id>/", rules.duplicate, name="segment_duplicate"),
     path("segment/delete/<path:segment_id>/", rules.delete, name="segment_delete"),
+    path("segment/upload/", uploads.new, name="upload_new"),
+    path("segment/upload/<uuid:upload_id>/", uploads.upload, name="upload"),
+    path("segment/upload/<uuid:upload_id>/columns/", uploads.columns, name="upload_columns"),
+    path("segment/upload/<uuid:upload_id>/read-as/", uploads.read_as, name="upload_read_as"),
+    path("segment/upload/<uuid:upload_id>/rejected.csv", uploads.rejected, name="upload_rejected"),
+    path("segment/upload/<uuid:upload_id>/stop/", uploads.stop, name="upload_stop"),
+    path("segment/uploads/<path:segment_id>/", uploads.uploads, name="uploads"),
     path("schema/", views.schema, name="schema"),
     path("namespaces/", namespaces.namespaces, name="namespaces"),
     path("namespaces/new/", namespaces.new, name="namespace_new"),

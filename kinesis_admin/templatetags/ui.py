@@ -48,6 +48,7 @@ WIZARD_STEPS = {
     "attributes": _("Select attributes"),
     "review": _("Review"),
 }
+UPLOAD_STEPS = {"file": _("File"), "columns": _("Columns")}
 
 # The rights a person can lack, in the words the 403 page uses.
 RIGHTS = {
@@ -573,22 +574,24 @@ def tab(
 
 @register.inclusion_tag("components/stepbar.html")
 def stepbar(current: str, links: Mapping[str, str] | None = None, *, only: str = "") -> dict[str, Any]:
-    """The steps of the wizard with `current` (authentication, setup, segments, attributes, review) marked.
+    """The steps of the wizard with `current` (authentication, setup, segments, attributes, review) marked; or of an
+    upload (file, columns).
 
     `links` maps steps already done to their URLs; `only` names the steps shown, space between, when fewer.
     """
-    keys: Sequence[str] = only.split() or list(WIZARD_STEPS)
+    words = UPLOAD_STEPS if current in UPLOAD_STEPS else WIZARD_STEPS
+    keys: Sequence[str] = only.split() or list(words)
     here = keys.index(current)
     steps = [
         {
             "number": place + 1,
-            "label": WIZARD_STEPS[key],
+            "label": words[key],
             "state": "done" if place < here else "current" if place == here else "upcoming",
             "url": (links or {}).get(key, "") if place != here else "",
         }
         for place, key in enumerate(keys)
     ]
-    return {"steps": steps, "number": here + 1, "total": len(keys), "label": WIZARD_STEPS[current]}
+    return {"steps": steps, "number": here + 1, "total": len(keys), "label": words[current]}
 
 
 @register.simple_tag

@@ -13,20 +13,16 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable
 from datetime import timedelta
 
-import structlog
-from celery import current_app
 from django.db import transaction
 from django.db.models import Q
 from django.utils import timezone
-from kombu.exceptions import OperationalError
 
 from profiles.locks import INGESTION, advisory_lock
 from profiles.models import Evaluation, Profile, Segment, SegmentMembership
 from profiles.segmentation.memberships import MEMBER, REALIZED, Memberships
 from profiles.segmentation.rules import Rules, live_rules
 from profiles.signals import ProfileChange, Transition, profiles_changed
-
-log = structlog.get_logger(__name__)
+from profiles.workers import tell
 
 PAGE = 5_000  # profiles asked in a transaction; those whose membership changes are locked for as long
 AT_A_TIME = 20  # seconds; then the worker does something else first
@@ -63,11 +59,7 @@ def wake(segment_ids: Iterable[str] | None = None) -> None:
     """Tell the workers of these evaluations; of all that stand. When Redis is away, the sweep tells them later."""
     if segment_ids is None:
         segment_ids = Evaluation.objects.order_by("started_at").values_list("pk", flat=True)
-    try:
-        for segment_id in segment_ids:
-            current_app.send_task("profiles.tasks.evaluate", args=[segment_id])
-    except OperationalError as error:
-        log.warning("workers_not_told", reason=str(error))
+    tell("profiles.tasks.evaluate", segment_ids)
 
 
 def evaluate(segment_id: str, *, seconds: float = AT_A_TIME) -> None:
