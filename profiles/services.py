@@ -18,6 +18,7 @@ from django.db.models import CASCADE, PROTECT, ForeignObjectRel, Model, Protecte
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
+from profiles import signals
 from profiles.ingest import (
     Fragment,
     Outcome,
@@ -157,7 +158,8 @@ def edit_segment(
         publish: also make it live.
 
     Raises:
-        ValidationError: the rule can't be, or somebody else changed it meanwhile. Nothing was written.
+        ValidationError: the rule can't be, a policy forbids it, or somebody else changed it meanwhile. Nothing was
+            written.
     """
     with _changing(segment):
         _reload(segment)
@@ -178,6 +180,8 @@ def edit_segment(
         segment.save(update_fields=["name", "description", "rule", "rule_version", "state", "updated_at"])
         if rule_changed or publish:
             _rule_changed(segment)
+        if rule_changed:
+            signals.rule_changed.send(sender=Segment, segment_id=segment.pk)
     return segment
 
 

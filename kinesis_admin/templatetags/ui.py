@@ -49,6 +49,13 @@ WIZARD_STEPS = {
     "review": _("Review"),
 }
 
+POLICY_STEPS = {
+    "policy-name": _("Name and description"),
+    "policy-labels": _("Labels"),
+    "policy-actions": _("Marketing actions"),
+    "policy-review": _("Review"),
+}
+
 # The rights a person can lack, in the words the 403 page uses.
 RIGHTS = {
     "destinations.view_destination": _("View Destinations"),
@@ -60,6 +67,10 @@ RIGHTS = {
     "profiles.manage_segments": _("Manage Segments"),
     "profiles.view_inlet": _("View Inlets"),
     "profiles.manage_inlets": _("Manage Inlets"),
+    "profiles.manage_schema": _("Manage Schema"),
+    "governance.view_policy": _("View Policies"),
+    "governance.manage_policies": _("Manage Policies"),
+    "governance.manage_labels": _("Manage Usage Labels"),
 }
 
 
@@ -540,22 +551,23 @@ def tab(
 
 @register.inclusion_tag("components/stepbar.html")
 def stepbar(current: str, links: Mapping[str, str] | None = None, *, only: str = "") -> dict[str, Any]:
-    """The steps of the wizard with `current` (authentication, setup, segments, attributes, review) marked.
+    """The steps of a wizard with `current` (a key of WIZARD_STEPS or POLICY_STEPS) marked.
 
     `links` maps steps already done to their URLs; `only` names the steps shown, space between, when fewer.
     """
     keys: Sequence[str] = only.split() or list(WIZARD_STEPS)
     here = keys.index(current)
+    words = WIZARD_STEPS | POLICY_STEPS
     steps = [
         {
             "number": place + 1,
-            "label": WIZARD_STEPS[key],
+            "label": words[key],
             "state": "done" if place < here else "current" if place == here else "upcoming",
             "url": (links or {}).get(key, "") if place != here else "",
         }
         for place, key in enumerate(keys)
     ]
-    return {"steps": steps, "number": here + 1, "total": len(keys), "label": WIZARD_STEPS[current]}
+    return {"steps": steps, "number": here + 1, "total": len(keys), "label": words[current]}
 
 
 @register.simple_tag
