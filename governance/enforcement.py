@@ -164,7 +164,8 @@ def enforced() -> Iterator[None]:
 
 def refuse_violations() -> None:
     """Raise Violated where a live use violates a policy as things are in this transaction. The lock is held."""
-    uses = [use for _receiver, found in asking_uses.send(sender=Policy) for use in found]
+    answers: Iterable[tuple[Any, Any]] = asking_uses.send(sender=Policy)
+    uses: list[Use] = [use for _receiver, found in answers for use in found]
     if violations := judge(uses):
         raise Violated(violations)
 

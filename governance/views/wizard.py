@@ -91,7 +91,7 @@ def labels(request: HttpRequest, policy_id: uuid.UUID) -> HttpResponse:
         else:
             if request.POST.get("action"):
                 return _go_on(request, policy, "policy-actions")
-    context = {
+    context: dict[str, Any] = {
         "group": GroupRow.of(condition),
         "words": str(condition),
         "kinds": selectors.label_kinds(list(Label.objects.all())),
@@ -147,7 +147,7 @@ def review(request: HttpRequest, policy_id: uuid.UUID) -> HttpResponse:
     draft = Draft.of(policy)
     if request.method != "POST" and (step := _unfinished(draft)):
         return redirect(STEPS[step], policy_id)
-    context = {
+    context: dict[str, Any] = {
         "draft": draft,
         "labels": list(Label.objects.filter(code__in=draft.condition.codes())),
         "actions": list(MarketingAction.objects.filter(pk__in=draft.actions)),
