@@ -13,11 +13,13 @@ class ActivationConfig(AppConfig):
     def ready(self) -> None:
         from activation.export import triggers
         from destinations.signals import connection_changed, destination_leaving
+        from governance.signals import asking_uses
         from profiles.signals import profiles_changed
 
         profiles_changed.connect(triggers.queue_exports, dispatch_uid="activation.export")
         connection_changed.connect(_try_again, dispatch_uid="activation.export")
         destination_leaving.connect(_let_go, dispatch_uid="activation.export")
+        asking_uses.connect(_live_uses, dispatch_uid="activation")
 
 
 def _try_again(sender: Any = None, *, destination_ids: list[Any], **_kwargs: Any) -> None:
@@ -38,3 +40,10 @@ def _let_go(sender: Any = None, *, destination_id: Any, **_kwargs: Any) -> None:
     if dataflow is not None:
         outbox.lock_mapping(dataflow)
         lanes.lock(dataflow.pk)
+
+
+def _live_uses(sender: Any = None, **_kwargs: Any) -> list[Any]:
+    from activation.models import Dataflow
+    from activation.selectors import uses
+
+    return list(uses(Dataflow.objects.filter(state=Dataflow.State.ENABLED)))

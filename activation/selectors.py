@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from collections import defaultdict
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from datetime import datetime
@@ -28,6 +29,7 @@ from activation.models import (
     PendingExport,
 )
 from destinations.models import Destination
+from governance.enforcement import Use, Violation, judge
 from profiles import selectors as store
 from profiles.models import Profile, SchemaField, Segment, SegmentMembership
 
@@ -199,6 +201,21 @@ class Selection:
             ],
         )
 
+    def use(self) -> Use:
+        """What it would use data for, once finished. Two queries."""
+        return Use(
+            name=self.destination.name,
+            destination=_where(self.destination),
+            paths=[a.field.path for a in self.attributes()],
+            segments=list(chosen_segment_rows(self.dataflow).values_list("segment_id", flat=True)),
+            actions=set(self.destination.marketing_actions.values_list("pk", flat=True)),
+            url=self.destination.get_absolute_url(),
+        )
+
+    def violations(self) -> list[Violation]:
+        """The policies that it would violate, once finished."""
+        return judge([self.use()])
+
 
 SEGMENT_SORTS = ("name", "-name", "members", "-members", "evaluated", "-evaluated")
 
@@ -231,6 +248,40 @@ def members(segments: QuerySet[Segment]) -> QuerySet[Profile]:
         segment__in=segments.order_by().values("pk"), status__in=SegmentMembership.MEMBER_STATUSES
     )
     return Profile.objects.filter(pk__in=rows.values("profile"))
+
+
+def uses(among: QuerySet[Dataflow]) -> list[Use]:
+    """What dataflows use data for by their live mappings, where the destination has marketing actions. Four queries."""
+    dataflows = list(
+        among.filter(destination__marketing_actions__isnull=False)
+        .distinct()
+        .select_related("destination__account")
+        .prefetch_related("destination__marketing_actions")
+        .order_by("destination__name")
+    )
+    paths: dict[uuid.UUID, list[str]] = defaultdict(list)
+    attributes = MappedAttribute.objects.filter(dataflow__in=dataflows).order_by("position")
+    for key, path in attributes.values_list("dataflow_id", "field__path"):
+        paths[key].append(path)
+    segments: dict[uuid.UUID, list[str]] = defaultdict(list)
+    mapped = MappedSegment.objects.filter(dataflow__in=dataflows).order_by("pk")
+    for key, segment_id in mapped.values_list("dataflow_id", "segment_id"):
+        segments[key].append(segment_id)
+    return [
+        Use(
+            name=dataflow.destination.name,
+            destination=_where(dataflow.destination),
+            paths=paths[dataflow.pk],
+            segments=segments[dataflow.pk],
+            actions={action.pk for action in dataflow.destination.marketing_actions.all()},
+            url=dataflow.destination.get_absolute_url(),
+        )
+        for dataflow in dataflows
+    ]
+
+
+def _where(destination: Destination) -> str:
+    return f"{destination.type.spec.name} · {destination.target}"
 
 
 # -- monitoring ----------------------------------------------------------------------------------------------------

@@ -35,6 +35,8 @@ from activation.models import (
     PendingExport,
 )
 from destinations.models import Destination
+from governance import enforcement
+from governance.enforcement import Violation
 from profiles import selectors as store
 from profiles.models import Profile, SchemaField, Segment
 
@@ -74,6 +76,13 @@ class NothingToFinish(Refused):
 
     def __init__(self) -> None:
         super().__init__(_("This activation is already finished: there are no changes left to make live."))
+
+
+class Forbidden(Refused):
+    """Policies forbid what it would use data for; *Review* says which and why."""
+
+    def __init__(self, violations: Sequence[Violation]) -> None:
+        super().__init__("\n".join(str(violation) for violation in violations), step="review")
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,9 +230,11 @@ def finish(
         NothingToFinish: a second click, another tab, the back button.
         EditedByOther: somebody else changed the draft since.
         Refused: no segment or attribute, or one that was reviewed is gone.
+        Forbidden: it would violate a policy.
     """
     try:
         with transaction.atomic():
+            enforcement.lock()
             dataflow = Dataflow.objects.select_for_update(no_key=True).filter(destination=destination).first()
             if dataflow is None:
                 raise NothingToFinish
@@ -235,6 +246,7 @@ def finish(
             outbox.lock_mapping(dataflow)
             added = _segments_live(dataflow)
             _attributes_live(dataflow)
+            _refuse_forbidden(dataflow)
             now = timezone.now()
             dataflow.state = Dataflow.State.ENABLED
             dataflow.finished_at = now
@@ -257,12 +269,15 @@ def enable(*, destination: Destination) -> bool | None:
 
     Raises:
         Refused: the activation was never finished.
+        Forbidden: what is live in it violates a policy by now.
     """
     with transaction.atomic():
+        enforcement.lock()
         dataflow = _finished(destination)
         if dataflow.state == Dataflow.State.ENABLED and dataflow.draining_since is None:
             return None
         _switch(dataflow, Dataflow.State.ENABLED)
+        _refuse_forbidden(dataflow)
     return outbox.wake(dataflow)
 
 
@@ -584,6 +599,13 @@ def _refuse_unmappable(paths: Collection[str], fields: dict[str, SchemaField]) -
             _("A group of fields can't be mapped, only fields in it: %(paths)s.") % {"paths": _some(groups)},
             step="attributes",
         )
+
+
+def _refuse_forbidden(dataflow: Dataflow) -> None:
+    """Refuse what the dataflow uses data for by its live mappings. The lock of governance is held."""
+    uses = selectors.uses(Dataflow.objects.filter(pk=dataflow.pk))
+    if violations := enforcement.judge(uses):
+        raise Forbidden(violations)
 
 
 def _some(names: Sequence[str]) -> str:

@@ -26,6 +26,7 @@ from destinations.connectors.base import Check, CheckStatus, Connection
 from destinations.fields import Encrypted, KeyLost
 from destinations.models import Account, Destination
 from destinations.signals import connection_changed, destination_leaving
+from governance import enforcement
 from governance.models import MarketingAction
 
 NAMED_IN_REASON = 5  # destinations that a refusal names
@@ -345,7 +346,8 @@ def edit_destination(*, destination_id: uuid.UUID, version: int, setup: Setup) -
     Raises:
         ConnectorError: another stream, and it can't be written to.
         KeyLost: another stream, and the account's credentials must be entered again.
-        Refused: the name is taken, or the destination was deleted.
+        Refused: the name is taken, the destination was deleted, or a policy forbids a marketing action for what is
+            exported to it.
         EditedByOther: nothing was overwritten.
     """
     shown = Destination.objects.select_related("account").filter(pk=destination_id).first()
@@ -359,6 +361,7 @@ def edit_destination(*, destination_id: uuid.UUID, version: int, setup: Setup) -
     if shown.settings != dict(setup.settings):
         shown.type.describe_target(shown.account.connection(), setup.settings)
     with _naming():
+        enforcement.lock()
         destination = Destination.objects.select_for_update(no_key=True).filter(pk=destination_id).first()
         if destination is None:
             raise _destination_deleted()
@@ -372,6 +375,7 @@ def edit_destination(*, destination_id: uuid.UUID, version: int, setup: Setup) -
         destination.version += 1
         destination.save(update_fields=[*columns, "version", "updated_at"])
         destination.marketing_actions.set(setup.actions())
+        _refuse_forbidden()
         _announce([destination.pk])
     return destination
 
@@ -386,6 +390,13 @@ def delete_destination(destination_id: uuid.UUID) -> None:
         if destination is not None:
             destination_leaving.send(sender=Destination, destination_id=destination.pk)
             destination.delete()
+
+
+def _refuse_forbidden() -> None:
+    try:
+        enforcement.refuse_violations()
+    except enforcement.Violated as violated:
+        raise Refused("\n".join(violated.messages), "marketing_actions") from None
 
 
 @contextmanager

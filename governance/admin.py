@@ -1,7 +1,8 @@
-"""Marketing actions in the Django admin: core ones can be seen, people's own can be changed."""
+"""Labels, marketing actions and policies in the Django admin: what came with the product is only looked at."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from django import forms
@@ -9,28 +10,31 @@ from django.contrib import admin
 from django.core.exceptions import ValidationError
 from django.db.models import QuerySet
 from django.http import HttpRequest
+from django.utils.translation import gettext_lazy as _
 
 from governance import services
-from governance.models import MarketingAction
+from governance.models import Label, MarketingAction, Policy
 from profiles.admin import Admin
 
 
-class MarketingActionForm(forms.ModelForm):  # type: ignore[type-arg]
+class NamedForm(forms.ModelForm):  # type: ignore[type-arg]
     def clean_name(self) -> str:
         try:
-            return services.checked_name(self.cleaned_data["name"], self.instance)
+            return services.checked_name(type(self.instance), self.cleaned_data["name"], self.instance)
         except ValidationError as refused:
             raise ValidationError(refused.messages) from None
 
 
-@admin.register(MarketingAction)
-class MarketingActionAdmin(Admin):
-    form = MarketingActionForm
-    list_display = ("name", "core", "description")
-    list_filter = ("core",)
-    search_fields = ("name", "description")
-    fields = ("name", "description", "core")
-    readonly_fields = ("core",)
+class LabelForm(NamedForm):
+    def clean_code(self) -> str:
+        try:
+            return services.checked_code(self.cleaned_data["code"])
+        except ValidationError as refused:
+            raise ValidationError(refused.messages) from None
+
+
+class OwnOnly(Admin):
+    """Core ones can be seen; people's own can be changed and deleted where no policy uses them."""
 
     def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return super().has_change_permission(request, obj) and not (obj and obj.core)
@@ -41,6 +45,16 @@ class MarketingActionAdmin(Admin):
     def get_deleted_objects(self, objs: Any, request: HttpRequest) -> Any:
         names, counts, perms, protected = super().get_deleted_objects(objs, request)
         return names, counts, perms, [*protected, *(str(obj) for obj in objs if obj.core)]
+
+
+@admin.register(MarketingAction)
+class MarketingActionAdmin(OwnOnly):
+    form = NamedForm
+    list_display = ("name", "core", "description")
+    list_filter = ("core",)
+    search_fields = ("name", "description")
+    fields = ("name", "description", "core")
+    readonly_fields = ("core",)
 
     def save_model(self, request: HttpRequest, obj: MarketingAction, form: Any, change: bool) -> None:
         if change:
@@ -54,3 +68,66 @@ class MarketingActionAdmin(Admin):
     def delete_queryset(self, request: HttpRequest, queryset: QuerySet[MarketingAction]) -> None:
         for action in queryset:
             services.delete_marketing_action(action)
+
+
+@admin.register(Label)
+class LabelAdmin(OwnOnly):
+    """What is labelled, the pages say: there a change can be refused with all its reasons."""
+
+    form = LabelForm
+    list_display = ("code", "name", "kind", "description")
+    list_filter = ("kind",)
+    search_fields = ("code", "name", "description")
+    fields = ("code", "name", "description", "kind")
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> Sequence[str]:
+        return ("code", "kind") if obj else ("kind",)
+
+    def save_model(self, request: HttpRequest, obj: Label, form: Any, change: bool) -> None:
+        if change:
+            services.edit_label(obj, name=obj.name, description=obj.description)
+        else:
+            obj.pk = services.create_label(code=obj.code, name=obj.name, description=obj.description).pk
+
+    def delete_model(self, request: HttpRequest, obj: Label) -> None:
+        services.delete_label(obj)
+
+    def delete_queryset(self, request: HttpRequest, queryset: QuerySet[Label]) -> None:
+        for label in queryset:
+            services.delete_label(label)
+
+
+@admin.register(Policy)
+class PolicyAdmin(OwnOnly):
+    """To look at and to delete: the wizard writes them."""
+
+    list_display = ("name", "state", "in_words", "core", "updated_at")
+    list_filter = ("state", "core")
+    search_fields = ("name", "description")
+    fields = (
+        "name",
+        "description",
+        "in_words",
+        "marketing_actions",
+        "state",
+        "core",
+        "created_at",
+        "updated_at",
+    )
+
+    @admin.display(description=_("condition"))
+    def in_words(self, obj: Policy) -> str:
+        return str(obj.rule)
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    def delete_model(self, request: HttpRequest, obj: Policy) -> None:
+        services.delete_policy(obj.pk)
+
+    def delete_queryset(self, request: HttpRequest, queryset: QuerySet[Policy]) -> None:
+        for policy in queryset:
+            services.delete_policy(policy.pk)

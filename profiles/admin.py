@@ -24,9 +24,9 @@ from profiles import selectors, services
 from profiles.ingest import Refused, check_attributes, check_segment_id
 from profiles.inlets.services import delete_inlet
 from profiles.models import (
-    RESERVED_KEYS,
     Identity,
     IdentityNamespace,
+    IngestedPath,
     Inlet,
     Profile,
     SchemaField,
@@ -119,20 +119,10 @@ class IdentityNamespaceAdmin(CoreIsReadOnly):
 
 class SchemaFieldForm(forms.ModelForm):  # type: ignore[type-arg]
     def clean_path(self) -> str:
-        path: str = self.cleaned_data["path"]
-        keys = path.split(".")
-        if not all(keys) or any(char.isspace() for char in path):
-            raise ValidationError(_("A path is keys with dots between, e.g. _ours.shoeSize, without spaces."))
-        if keys[0] in RESERVED_KEYS:
-            raise ValidationError(_("%(key)s is not an attribute.") % {"key": keys[0]})
-        parents = [".".join(keys[:end]) for end in range(1, len(keys))]
-        leaf = SchemaField.objects.filter(path__in=parents).exclude(type=SchemaField.Type.OBJECT).first()
-        if leaf:
-            raise ValidationError(
-                _("%(path)s is of type %(type)s: it has no fields below it.")
-                % {"path": leaf.path, "type": leaf.get_type_display()}
-            )
-        return path
+        try:
+            return services.checked_path(self.cleaned_data["path"])
+        except ValidationError as refused:
+            raise ValidationError(refused.messages) from None
 
 
 @admin.register(SchemaField)
@@ -144,6 +134,24 @@ class SchemaFieldAdmin(CoreIsReadOnly):
 
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> Sequence[str]:
         return ("path", "custom") if obj else ("custom",)
+
+
+@admin.register(IngestedPath)
+class IngestedPathAdmin(Admin):
+    """To look at: ingestion notes them."""
+
+    list_display = ("path", "type", "created_at")
+    list_filter = ("type",)
+    search_fields = ("path",)
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
 
 
 # --- Segments ------------------------------------------------------------------------------------------------------

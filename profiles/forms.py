@@ -1,4 +1,4 @@
-"""What people ask of the lists of profiles and segments."""
+"""What people ask of the lists of profiles and segments, and a field of the schema."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from django import forms
 from django.utils.translation import gettext_lazy as _
 
 from profiles import selectors
-from profiles.models import IDENTITY_MAX_LENGTH, IdentityNamespace
+from profiles.models import IDENTITY_MAX_LENGTH, IdentityNamespace, SchemaField
 
 
 class FindProfileForm(forms.Form):
@@ -27,3 +27,20 @@ class FindProfileForm(forms.Form):
         field = self.fields["namespace"]
         assert isinstance(field, forms.ModelChoiceField)
         field.queryset = selectors.namespaces()
+
+
+class SchemaFieldForm(forms.ModelForm):  # type: ignore[type-arg]
+    """An own field. Whether its path can be, the service says."""
+
+    class Meta:
+        model = SchemaField
+        fields = ("path", "title", "type")
+        widgets = {
+            "path": forms.TextInput({"autocomplete": "off", "spellcheck": "false", "class": "mono"}),
+            "title": forms.TextInput({"autocomplete": "off"}),
+        }
+        help_texts = {
+            "path": _("Keys with dots between, e.g. _ours.shoeSize. It can't be changed later."),
+            "title": _("What people call it."),
+            "type": _("What stands there. An object is a group of other fields."),
+        }

@@ -30,6 +30,7 @@ from django.db.models import Count, F, OuterRef, Q, Subquery
 from django.utils import timezone
 from uuid_utils.compat import uuid7
 
+from profiles import paths
 from profiles.locks import INGESTION, advisory_lock
 from profiles.merge import Dated, difference, forget, merge, unite
 from profiles.models import (
@@ -597,6 +598,7 @@ class _Batch:
         )
         self.memberships.save()
         self._announce(touched, identities_changed)
+        paths.note((work.profile.attributes, work.written) for work in touched)
         if merged:
             # Last, so that whoever listens still finds what refers to them.
             Profile.objects.filter(pk__in=merged).delete()

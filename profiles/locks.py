@@ -7,6 +7,8 @@ from django.db import connection
 # Shared by all that write profiles and memberships; whoever must have the store for itself does not share it. It is the
 # first lock of a transaction.
 INGESTION = b"ingest"
+# Held by whoever changes what policies decide by, until that is committed (governance.enforcement). After INGESTION.
+GOVERNANCE = b"govern"
 
 
 def advisory_lock(name: bytes, *, shared: bool) -> None:

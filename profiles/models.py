@@ -143,6 +143,7 @@ class SchemaField(models.Model):
         verbose_name = _("schema field")
         verbose_name_plural = _("schema fields")
         ordering = ["path"]
+        permissions = [("manage_schema", _("Manage Schema"))]
 
     def __str__(self) -> str:
         return self.path
@@ -151,6 +152,22 @@ class SchemaField(models.Model):
     def label(self) -> str:
         """The title, in the reader's language if it is a core field."""
         return self.title if self.custom else gettext(self.title)
+
+
+class IngestedPath(models.Model):
+    """A path that something was written to, once. What is not in the schema is kept, and offered for adding to it."""
+
+    path = models.CharField(_("path"), max_length=255, unique=True)
+    type = models.CharField(_("type"), max_length=16, choices=SchemaField.Type)  # of the first value
+    created_at = models.DateTimeField(_("first seen"), default=timezone.now)
+
+    class Meta:
+        verbose_name = _("ingested path")
+        verbose_name_plural = _("ingested paths")
+        ordering = ["path"]
+
+    def __str__(self) -> str:
+        return self.path
 
 
 def new_segment_id() -> str:

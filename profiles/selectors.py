@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterable, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Generic, TypeVar
@@ -17,6 +18,7 @@ from profiles.models import (
     IDENTITY_MAX_LENGTH,
     Identity,
     IdentityNamespace,
+    IngestedPath,
     MemberCount,
     MergedProfile,
     Profile,
@@ -221,7 +223,7 @@ def segments(*, search: str = "", sort: str = "name", state: str = "", origin: s
         sort: one of SEGMENT_SORTS, with ``-`` in front for the other direction. What is sorted by members has them
             as ``members``; else ask :func:`member_counts` for the page's rows.
     """
-    found = Segment.objects.select_related("evaluation")
+    found = Segment.objects.select_related("evaluation").prefetch_related("labels")
     if state:
         found = found.filter(state=state)
     if origin:
@@ -282,6 +284,8 @@ class Node:
     path: str
     field: SchemaField | None
     children: list[Node]
+    labels: Sequence[str] = ()  # codes of its own labels
+    inherited: Sequence[str] = ()  # of those of the groups that it is in
 
     @property
     def leaves(self) -> int:
@@ -307,8 +311,34 @@ def map_paths() -> frozenset[str]:
     return frozenset(paths)
 
 
-def schema_tree(fields: Iterable[SchemaField]) -> list[Node]:
-    """Fields as a tree by the parts of their paths; a group is made where only something below it was given."""
+def labels_by_path() -> dict[str, list[str]]:
+    """Codes of the labels of each labelled field."""
+    found: dict[str, list[str]] = defaultdict(list)
+    labelled = SchemaField.objects.filter(labels__isnull=False).order_by("labels__position", "labels__code")
+    for path, code in labelled.values_list("path", "labels__code"):
+        found[path].append(code)
+    return found
+
+
+def unknown_paths(search: str = "") -> QuerySet[IngestedPath]:
+    """Paths that something was written to, and that the schema does not know."""
+    found = IngestedPath.objects.exclude(path__in=SchemaField.objects.order_by().values("path"))
+    if search := search.strip():
+        if "\0" in search:
+            return found.none()
+        found = found.filter(path__icontains=search)
+    return found
+
+
+def schema_tree(
+    fields: Iterable[SchemaField], labels: Mapping[str, Sequence[str]] | None = None
+) -> list[Node]:
+    """Fields as a tree by the parts of their paths; a group is made where only something below it was given.
+
+    Args:
+        labels: as :func:`labels_by_path` tells them, to have them at the nodes.
+    """
+    labels = labels or {}
     roots: list[Node] = []
     nodes: dict[str, Node] = {}
 
@@ -316,8 +346,11 @@ def schema_tree(fields: Iterable[SchemaField]) -> list[Node]:
         if path in nodes:
             return nodes[path]
         parent, _dot, key = path.rpartition(".")
-        nodes[path] = made = Node(key, path, None, [])
-        (node(parent).children if parent else roots).append(made)
+        above = node(parent) if parent else None
+        nodes[path] = made = Node(key, path, None, [], labels.get(path, ()))
+        if above:
+            made.inherited = tuple(dict.fromkeys((*above.inherited, *above.labels)))
+        (above.children if above else roots).append(made)
         return made
 
     for schema_field in fields:

@@ -18,6 +18,7 @@ from django.db.models import CASCADE, PROTECT, Count, ForeignObjectRel, Model, P
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
+from profiles import signals
 from profiles.ingest import (
     Fragment,
     Outcome,
@@ -28,8 +29,17 @@ from profiles.ingest import (
     ingest,
 )
 from profiles.locks import INGESTION, advisory_lock
-from profiles.merge import difference
-from profiles.models import Identity, Profile, SchemaField, Segment, SegmentMembership, Upload, new_version
+from profiles.merge import ancestors, difference
+from profiles.models import (
+    RESERVED_KEYS,
+    Identity,
+    Profile,
+    SchemaField,
+    Segment,
+    SegmentMembership,
+    Upload,
+    new_version,
+)
 from profiles.pql import PQLError, Rule, Schema, parse
 from profiles.segmentation import store
 from profiles.segmentation.counts import Change, add_counts
@@ -171,7 +181,8 @@ def edit_segment(
         publish: also make it live.
 
     Raises:
-        ValidationError: the rule can't be, or somebody else changed it meanwhile. Nothing was written.
+        ValidationError: the rule can't be, a policy forbids it, or somebody else changed it meanwhile. Nothing was
+            written.
     """
     with _changing(segment):
         _reload(segment)
@@ -192,6 +203,8 @@ def edit_segment(
         segment.save(update_fields=["name", "description", "rule", "rule_version", "state", "updated_at"])
         if rule_changed or publish:
             _rule_changed(segment)
+        if rule_changed:
+            signals.rule_changed.send(sender=Segment, segment_id=segment.pk)
     return segment
 
 
@@ -312,6 +325,58 @@ def _check(segment: Segment) -> None:
     except Refused as refused:
         raise ValidationError(refused.reason) from None  # type: ignore[arg-type]
     segment.full_clean()
+
+
+# --- Schema --------------------------------------------------------------------------------------------------------
+
+
+def add_field(*, path: str, title: str, type: str) -> SchemaField:
+    """An own field of the union schema.
+
+    Raises:
+        ValidationError: of the field ``path``: it is no path, is there already, or does not fit the fields above or
+            below it; or of another field.
+    """
+    try:
+        added = SchemaField(path=checked_path(path, type), title=" ".join(title.split()), type=type)
+    except ValidationError as error:
+        raise ValidationError({"path": error.messages}) from None
+    added.full_clean()
+    added.save(force_insert=True)
+    return added
+
+
+def checked_path(path: str, type: str = "") -> str:
+    """The path of a new field as it is kept.
+
+    Args:
+        type: of the field; empty where that is not known yet.
+
+    Raises:
+        ValidationError: it can't be one.
+    """
+    path = path.strip()
+    keys = path.split(".")
+    if not all(keys) or any(char.isspace() or char == "\0" for char in path):
+        raise ValidationError(_("A path is keys with dots between, e.g. _ours.shoeSize, without spaces."))
+    if keys[0] in RESERVED_KEYS:
+        raise ValidationError(_("%(key)s is not an attribute.") % {"key": keys[0]})
+    leaf = (
+        SchemaField.objects.filter(path__in=list(ancestors(path)))
+        .exclude(type=SchemaField.Type.OBJECT)
+        .first()
+    )
+    if leaf:
+        raise ValidationError(
+            _("%(path)s is of type %(type)s: it has no fields below it.")
+            % {"path": leaf.path, "type": leaf.get_type_display()}
+        )
+    below = SchemaField.objects.filter(path__startswith=f"{path}.").first()
+    if below and type not in ("", SchemaField.Type.OBJECT):
+        raise ValidationError(
+            _("There are fields below it, e.g. %(path)s: it can only be an object.") % {"path": below}
+        )
+    return path
 
 
 # --- What uses what ------------------------------------------------------------------------------------------------

@@ -45,3 +45,7 @@ class ProfileChange:
 # Sent inside the transaction that made the changes, with ``changes``: a list of ProfileChange, of one batch.
 # What a receiver raises rolls the whole batch back: nothing is lost, nothing half-written.
 profiles_changed = Signal()
+
+# Whom a stored segment describes has changed. Sent inside the transaction, with ``segment_id``; whoever must not let it
+# stand raises ValidationError, which takes the change back.
+rule_changed = Signal()

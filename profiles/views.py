@@ -1,21 +1,25 @@
-"""The pages Profiles, Segments and Schema: read only. What people change of them, the admin and other pages change."""
+"""The pages Profiles, Segments and Schema. What people change of the first two, the admin and other pages change."""
 
 from __future__ import annotations
 
+import re
 import uuid
 from typing import Any
 from urllib.parse import urlencode
 
+from django.contrib import messages
+from django.core.exceptions import ValidationError
 from django.core.paginator import Paginator
 from django.db.models import TextChoices
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.utils.translation import gettext as _
-from django.views.decorators.http import require_safe
+from django.views.decorators.cache import never_cache
+from django.views.decorators.http import require_http_methods, require_safe
 
-from profiles import graph, selectors
+from profiles import graph, selectors, services
 from profiles.access import requires
-from profiles.forms import FindProfileForm
+from profiles.forms import FindProfileForm, SchemaFieldForm
 from profiles.models import Profile, Segment, SegmentMembership
 from profiles.segmentation import counts
 
@@ -169,12 +173,49 @@ def segment(request: HttpRequest, segment_id: str) -> HttpResponse:
 @requires("profiles.view_segment")
 @require_safe
 def schema(request: HttpRequest) -> HttpResponse:
-    """The union schema as a tree."""
+    """The union schema as a tree, with the labels of the fields."""
     search = request.GET.get("q", "").strip()
     fields = list(selectors.schema_fields(search))
     context = {
-        "tree": selectors.schema_tree(fields),
+        "tree": selectors.schema_tree(fields, selectors.labels_by_path()),
         "leaves": sum(field.type != field.Type.OBJECT for field in fields),
+        "unknown": selectors.unknown_paths().count(),
         "q": search,
     }
     return render(request, "profiles/schema.html", context)
+
+
+@requires("profiles.view_segment")
+@require_safe
+def schema_unknown(request: HttpRequest) -> HttpResponse:
+    """Paths that came in and are not in the schema: kept, and offered for adding."""
+    search = request.GET.get("q", "").strip()
+    page = Paginator(selectors.unknown_paths(search), PAGE_SIZE).get_page(request.GET.get("page"))
+    unknown = selectors.unknown_paths().count() if search else page.paginator.count
+    return render(request, "profiles/schema_unknown.html", {"page": page, "unknown": unknown, "q": search})
+
+
+@never_cache
+@requires("profiles.view_segment", "profiles.manage_schema")
+@require_http_methods(["GET", "HEAD", "POST"])
+def schema_add(request: HttpRequest) -> HttpResponse:
+    """Add an own field; ``?path=`` and ``?type=`` fill the form for a path that came in."""
+    path = request.GET.get("path", "")
+    initial = {"path": path, "type": request.GET.get("type", ""), "title": _title(path)}
+    form = SchemaFieldForm(request.POST or None, initial=initial)
+    if request.method == "POST" and form.is_valid():
+        try:
+            added = services.add_field(**form.cleaned_data)
+        except ValidationError as error:
+            form.add_error(None, error)
+        else:
+            messages.success(request, _("%(path)s is in the schema now.") % {"path": added.path})
+            return redirect("profiles:schema_unknown" if path else "profiles:schema")
+    status = 422 if form.errors else 200
+    return render(request, "profiles/schema_add.html", {"form": form}, status=status)
+
+
+def _title(path: str) -> str:
+    """A title to begin with: ``_ours.shoeSize`` is probably called “Shoe size”."""
+    words = re.sub(r"(?<=[a-z0-9])(?=[A-Z])|[_-]+", " ", path.rpartition(".")[2]).split()
+    return " ".join(words).capitalize()

@@ -290,6 +290,7 @@ def _review_page(
     added = list(selection.added_segments().values_list("pk", flat=True)) if selection.is_live else []
     context = _wizard(selection, "review") | _problem(problem)
     context |= {
+        "violations": selection.violations(),
         "marketing_actions": list(destination.marketing_actions.all()),
         "page": page,
         "segment_count": selection.segment_count(),
@@ -334,6 +335,8 @@ def finish(request: HttpRequest, destination_id: uuid.UUID) -> HttpResponse:
         messages.info(request, error.message)
         return redirect(destination)
     except services.EditedByOther as error:
+        return _review_page(request, Selection.of(destination), error)
+    except services.Forbidden as error:
         return _review_page(request, Selection.of(destination), error)
     except services.Refused as error:
         messages.error(request, error.message)

@@ -49,6 +49,12 @@ WIZARD_STEPS = {
     "review": _("Review"),
 }
 UPLOAD_STEPS = {"file": _("File"), "columns": _("Columns")}
+POLICY_STEPS = {
+    "policy-name": _("Name and description"),
+    "policy-labels": _("Labels"),
+    "policy-actions": _("Marketing actions"),
+    "policy-review": _("Review"),
+}
 
 # The rights a person can lack, in the words the 403 page uses.
 RIGHTS = {
@@ -63,6 +69,10 @@ RIGHTS = {
     "profiles.manage_inlets": _("Manage Inlets"),
     "profiles.view_identitynamespace": _("View Identity Namespaces"),
     "profiles.manage_namespaces": _("Manage Identity Namespaces"),
+    "profiles.manage_schema": _("Manage Schema"),
+    "governance.view_policy": _("View Policies"),
+    "governance.manage_policies": _("Manage Policies"),
+    "governance.manage_labels": _("Manage Usage Labels"),
 }
 
 
@@ -574,12 +584,11 @@ def tab(
 
 @register.inclusion_tag("components/stepbar.html")
 def stepbar(current: str, links: Mapping[str, str] | None = None, *, only: str = "") -> dict[str, Any]:
-    """The steps of the wizard with `current` (authentication, setup, segments, attributes, review) marked; or of an
-    upload (file, columns).
+    """The steps of a wizard with `current` (a key of WIZARD_STEPS, UPLOAD_STEPS or POLICY_STEPS) marked.
 
     `links` maps steps already done to their URLs; `only` names the steps shown, space between, when fewer.
     """
-    words = UPLOAD_STEPS if current in UPLOAD_STEPS else WIZARD_STEPS
+    words = next(steps for steps in (WIZARD_STEPS, UPLOAD_STEPS, POLICY_STEPS) if current in steps)
     keys: Sequence[str] = only.split() or list(words)
     here = keys.index(current)
     steps = [

@@ -83,10 +83,10 @@ def _compiled(versions: Set[tuple[str, int]]) -> Rules:
     rules = {}
     for segment_id, text in stored.values_list("pk", "rule"):
         try:
-            rules[segment_id] = _parsed(text)
+            rules[segment_id] = parsed(text)
         except PQLError as error:  # stored past the services
             log.warning("rule_not_read", segment_id=segment_id, position=error.position)
     return Rules(rules)
 
 
-_parsed = lru_cache(maxsize=1_000)(parse)
+parsed = lru_cache(maxsize=1_000)(parse)

@@ -86,7 +86,7 @@ def test_the_name_of_a_core_one_is_taken_in_every_language() -> None:
 
 def test_the_database_refuses_a_name_twice_when_two_come_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     create_marketing_action(name="Spring")
-    monkeypatch.setattr("governance.services.checked_name", lambda name, own=None: name)
+    monkeypatch.setattr("governance.services.checked_name", lambda model, name, own=None: name)
     with pytest.raises(ValidationError, match="already"):
         create_marketing_action(name="SPRING")
     with pytest.raises(IntegrityError), transaction.atomic():
