@@ -5,16 +5,16 @@ from __future__ import annotations
 from allauth.account.decorators import secure_admin_login
 from django.contrib import admin
 from django.urls import include, path
-from django.views.generic import RedirectView
 
 from activation.views.metrics import metrics
 from kinesis_admin import health
+from kinesis_admin.home import home
 
 # The admin has no sign-in of its own: it would know neither second factors nor limits.
 admin.site.login = secure_admin_login(admin.site.login)  # type: ignore[method-assign]
 
 urlpatterns = [
-    path("", RedirectView.as_view(pattern_name="destinations:overview"), name="root"),
+    path("", home, name="root"),
     path("", include("access.account_urls")),
     path("", include("access.urls")),
     path("i18n/", include("django.conf.urls.i18n")),

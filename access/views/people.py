@@ -55,25 +55,22 @@ def new(request: HttpRequest) -> HttpResponse:
 
 @never_cache
 @requires(VIEW)
-@require_http_methods(["GET", "HEAD", "POST"])
+@require_safe
 def person(request: HttpRequest, person_id: int) -> HttpResponse:
     """A person or service account: what they may, from which roles; for who may manage them, a form."""
     shown = _find(person_id)
     manages = request.user.has_perm(MANAGE) and selectors.may_manage(actor(request), shown)
-    form = None
-    if request.method == "POST" or manages:
-        form = PersonForm(
-            request.POST if request.method == "POST" else None,
-            instance=_find(person_id),
-            given=_roles_to_give(request),
-        )
-    if request.method == "POST":
-        return _save(request, shown, form)
+    form = PersonForm(instance=_find(person_id), given=_roles_to_give(request)) if manages else None
     return _person_page(request, shown, form)
 
 
+@never_cache
 @requires(VIEW, MANAGE)
-def _save(request: HttpRequest, shown: User, form: PersonForm) -> HttpResponse:
+@require_POST
+def edit(request: HttpRequest, person_id: int) -> HttpResponse:
+    """Save the form of the person's page."""
+    shown = _find(person_id)
+    form = PersonForm(request.POST, instance=_find(person_id), given=_roles_to_give(request))
     if form.is_valid():
         try:
             services.edit_person(shown, **_cleaned(form), by=actor(request))

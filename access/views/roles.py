@@ -8,7 +8,7 @@ from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.utils.translation import gettext as _
 from django.views.decorators.cache import never_cache
-from django.views.decorators.http import require_http_methods
+from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
 from access import selectors, services
 from access.forms import RoleForm
@@ -20,11 +20,9 @@ from access.views.common import MANAGE, VIEW, actor
 
 @never_cache
 @requires(VIEW)
-@require_http_methods(["GET", "HEAD", "POST"])
+@require_safe
 def roles(request: HttpRequest) -> HttpResponse:
-    """Rights × roles. POST saves the ticks of the own roles."""
-    if request.method == "POST":
-        return _save(request)
+    """Rights × roles."""
     found = selectors.all_roles()
     may = request.user.has_perm(MANAGE)
     mine = request.user.get_all_permissions()  # type: ignore[union-attr]
@@ -40,8 +38,11 @@ def roles(request: HttpRequest) -> HttpResponse:
     return render(request, "access/roles.html", {"roles": found, "rows": rows, "own": own})
 
 
+@never_cache
 @requires(VIEW, MANAGE)
-def _save(request: HttpRequest) -> HttpResponse:
+@require_POST
+def save(request: HttpRequest) -> HttpResponse:
+    """Save the ticks of the own roles."""
     mine = set(selectors.rights_of(actor(request)))
     for role in selectors.all_roles():
         # Only those that the page showed: one that was made meanwhile is not emptied.
