@@ -11,10 +11,11 @@ import os
 import sys
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qsl, urlencode
+from urllib.parse import parse_qsl, urlencode, urlsplit
 
 import environ
 from cryptography.fernet import Fernet
+from csp.constants import NONE, SELF, UNSAFE_EVAL, UNSAFE_INLINE
 from django.core.exceptions import ImproperlyConfigured
 
 from kinesis_admin.logs import logging_config
@@ -66,7 +67,15 @@ INSTALLED_APPS = [
     "django_htmx",
     "django_structlog",
     "lucide",
+    "allauth",
+    "allauth.account",
+    "allauth.mfa",
+    "allauth.socialaccount",
+    "allauth.socialaccount.providers.openid_connect",
+    "allauth.usersessions",
+    "csp",
     "kinesis_admin",
+    "access",
     "profiles",
     "governance",
     "destinations",
@@ -75,16 +84,19 @@ INSTALLED_APPS = [
 
 MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
+    "kinesis_admin.middleware.PolicyMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.locale.LocaleMiddleware",
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "allauth.account.middleware.AccountMiddleware",
     "kinesis_admin.middleware.RequestLogMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "django_htmx.middleware.HtmxMiddleware",
+    "allauth.usersessions.middleware.UserSessionsMiddleware",
 ]
 
 ROOT_URLCONF = "kinesis_admin.urls"
@@ -146,6 +158,16 @@ INLET_REQUESTS_PER_SECOND = env.int("INLET_REQUESTS_PER_SECOND", default=200)
 INLET_REMEMBER_DAYS = env.int("INLET_REMEMBER_DAYS", default=7)
 
 REDIS_URL = env.str("REDIS_URL", default="redis://127.0.0.1:6379/0")  # redis://, rediss:// or unix://
+
+# What the rate limits count in.
+CACHES = {
+    "default": {
+        "BACKEND": "access.cache.SharedCache",
+        "LOCATION": REDIS_URL,
+        "KEY_PREFIX": "kinesis-admin",
+        "OPTIONS": {"socket_timeout": 0.5, "socket_connect_timeout": 0.5},  # seconds
+    }
+}
 
 # --- Workers -------------------------------------------------------------------------------------------------------
 
@@ -246,6 +268,7 @@ CSRF_TRUSTED_ORIGINS: list[str] = env.list("CSRF_TRUSTED_ORIGINS", default=[])
 HTTPS_ONLY = env.bool("HTTPS_ONLY", default=not DEBUG)
 if env.bool("BEHIND_TLS_PROXY", default=False):
     SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
+    ALLAUTH_TRUSTED_PROXY_COUNT = 1  # the last address of X-Forwarded-For is who asks
 SECURE_SSL_REDIRECT = HTTPS_ONLY
 # Asked by load balancers and Prometheus over plain HTTP.
 SECURE_REDIRECT_EXEMPT = [r"^healthz$", r"^readyz$", r"^metrics$"]
@@ -259,12 +282,65 @@ SESSION_COOKIE_HTTPONLY = True
 SESSION_COOKIE_SAMESITE = "Lax"
 SESSION_COOKIE_AGE = 12 * 3600
 CSRF_COOKIE_SECURE = HTTPS_ONLY
+CSRF_COOKIE_HTTPONLY = True  # pages carry the token themselves
 CSRF_COOKIE_SAMESITE = "Lax"
+if HTTPS_ONLY:
+    # No other host of the domain, and no plain HTTP, can set these.
+    SESSION_COOKIE_NAME, CSRF_COOKIE_NAME = "__Host-sessionid", "__Host-csrftoken"
+LANGUAGE_COOKIE_SECURE = HTTPS_ONLY
 X_FRAME_OPTIONS = "DENY"
 
-LOGIN_URL = "sign_in"
+# --- Signing in (allauth) --------------------------------------------------------------------------------------------
+
+LOGIN_URL = "account_login"
 LOGIN_REDIRECT_URL = "/"
-LOGOUT_REDIRECT_URL = "sign_in"
+LOGOUT_REDIRECT_URL = "account_login"
+AUTHENTICATION_BACKENDS = ["access.backends.Backend"]
+ACCOUNT_ADAPTER = "access.adapters.AccountAdapter"
+ACCOUNT_DEFAULT_HTTP_PROTOCOL = "https" if HTTPS_ONLY else "http"
+ACCOUNT_EMAIL_NOTIFICATIONS = True  # of a new password, a second factor that came or went
+ACCOUNT_EMAIL_SUBJECT_PREFIX = "[Kinesis Admin] "
+ACCOUNT_EMAIL_UNKNOWN_ACCOUNTS = False  # nobody makes us write to strangers
+ACCOUNT_EMAIL_VERIFICATION = "none"  # administrators vouch for addresses
+ACCOUNT_FORMS = {"login": "access.forms.SignInForm"}
+ACCOUNT_LOGIN_METHODS = {"username", "email"}
+# A failed sign-in counts for its address (a minute) and for the name that was tried (five minutes).
+ACCOUNT_RATE_LIMITS = {"login_failed": "20/m/ip,5/5m/key"}
+ACCOUNT_SESSION_REMEMBER = True  # for SESSION_COOKIE_AGE
+ACCOUNT_SIGNUP_FIELDS = ["username*", "email", "password1*", "password2*"]
+MFA_ADAPTER = "access.adapters.SecondFactorAdapter"
+MFA_ALLOW_UNVERIFIED_EMAIL = True
+MFA_PASSKEY_LOGIN_ENABLED = True
+MFA_SUPPORTED_TYPES = ["totp", "webauthn", "recovery_codes"]
+MFA_TOTP_ISSUER = "Kinesis Admin"
+MFA_TOTP_TOLERANCE = 1
+MFA_WEBAUTHN_ALLOW_INSECURE_ORIGIN = not HTTPS_ONLY  # on loopback
+USERSESSIONS_TRACK_ACTIVITY = False  # no write for every page
+
+# Single sign-on with an OpenID Connect provider; none by default. Only people who have an account get in.
+OIDC_ISSUER = env.str("OIDC_ISSUER", default="").rstrip("/")
+SOCIALACCOUNT_ADAPTER = "access.adapters.SingleSignOnAdapter"
+SOCIALACCOUNT_EMAIL_AUTHENTICATION = True
+SOCIALACCOUNT_EMAIL_AUTHENTICATION_AUTO_CONNECT = True
+SOCIALACCOUNT_PROVIDERS: dict[str, Any] = {
+    "openid_connect": {
+        "OAUTH_PKCE_ENABLED": True,
+        # Whether the provider's addresses are to be believed even if it does not say `email_verified`.
+        "VERIFIED_EMAIL": env.bool("OIDC_TRUST_EMAILS", default=False),
+        "APPS": [
+            {
+                "provider_id": "sso",
+                "name": env.str("OIDC_NAME", default="Single sign-on"),
+                "client_id": env.str("OIDC_CLIENT_ID", default=""),
+                "secret": env.str("OIDC_CLIENT_SECRET", default=""),
+                "settings": {"server_url": OIDC_ISSUER},
+            }
+        ]
+        if OIDC_ISSUER
+        else [],
+    }
+}
+
 AUTH_PASSWORD_VALIDATORS = [
     {"NAME": f"django.contrib.auth.password_validation.{name}"}
     for name in (
@@ -274,6 +350,40 @@ AUTH_PASSWORD_VALIDATORS = [
         "NumericPasswordValidator",
     )
 ]
+
+
+def _origin(url: str) -> str:
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.netloc}"
+
+
+# --- What a page may load and do -------------------------------------------------------------------------------------
+
+CONTENT_SECURITY_POLICY = {
+    "DIRECTIVES": {
+        "default-src": [SELF],
+        "script-src": [SELF],
+        "style-src": [SELF],
+        "img-src": [SELF, "data:"],  # the code that an authenticator app scans
+        "object-src": [NONE],
+        "base-uri": [NONE],
+        "frame-ancestors": [NONE],
+        # Chromium asks this of redirects after a form, too.
+        "form-action": [SELF, *([_origin(OIDC_ISSUER)] if OIDC_ISSUER else [])],
+    }
+}
+# Alpine.js in the Django admin (unfold) evaluates what stands in attributes.
+ADMIN_CONTENT_SECURITY_POLICY = {
+    "script-src": [SELF, UNSAFE_INLINE, UNSAFE_EVAL],
+    "style-src": [SELF, UNSAFE_INLINE],
+}
+PERMISSIONS_POLICY = (
+    "camera=(), display-capture=(), geolocation=(), microphone=(), payment=(), usb=(), "
+    "publickey-credentials-create=(self), publickey-credentials-get=(self)"
+)
+
+# How often an API token may be used; 0: as often as it likes.
+API_REQUESTS_PER_MINUTE = env.int("API_REQUESTS_PER_MINUTE", default=600)
 
 # A form over 2,000 attributes still comes through, to be refused in words.
 DATA_UPLOAD_MAX_NUMBER_FIELDS = 20_000

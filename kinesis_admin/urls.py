@@ -2,32 +2,21 @@
 
 from __future__ import annotations
 
+from allauth.account.decorators import secure_admin_login
 from django.contrib import admin
-from django.contrib.auth import views as auth
 from django.urls import include, path
-from django.views.generic import RedirectView
 
 from activation.views.metrics import metrics
 from kinesis_admin import health
+from kinesis_admin.home import home
+
+# The admin has no sign-in of its own: it would know neither second factors nor limits.
+admin.site.login = secure_admin_login(admin.site.login)  # type: ignore[method-assign]
 
 urlpatterns = [
-    path("", RedirectView.as_view(pattern_name="destinations:overview"), name="root"),
-    path(
-        "sign-in/",
-        auth.LoginView.as_view(template_name="registration/sign_in.html", redirect_authenticated_user=True),
-        name="sign_in",
-    ),
-    path("sign-out/", auth.LogoutView.as_view(), name="sign_out"),
-    path(
-        "account/password/",
-        auth.PasswordChangeView.as_view(template_name="registration/password_change_form.html"),
-        name="password_change",
-    ),
-    path(
-        "account/password/done/",
-        auth.PasswordChangeDoneView.as_view(template_name="registration/password_change_done.html"),
-        name="password_change_done",
-    ),
+    path("", home, name="root"),
+    path("", include("access.account_urls")),
+    path("", include("access.urls")),
     path("i18n/", include("django.conf.urls.i18n")),
     path("healthz", health.healthz, name="healthz"),
     path("readyz", health.readyz, name="readyz"),

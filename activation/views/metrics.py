@@ -10,6 +10,7 @@ from django.http import HttpRequest, HttpResponse
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
 
+from access import tokens
 from activation.metrics import exposition
 
 # What a proxy says of whom it asks for: then the other end of the connection is not who asks.
@@ -19,15 +20,22 @@ FORWARDED = ("Forwarded", "Via", "X-Forwarded-For", "X-Forwarded-Host", "X-Forwa
 @never_cache
 @require_safe
 def metrics(request: HttpRequest) -> HttpResponse:
-    """For who has METRICS_TOKEN; where none is set, for who asks from this machine and through no proxy."""
-    if settings.METRICS_TOKEN:
-        given = request.headers.get("Authorization", "").encode()
-        if not secrets.compare_digest(given, f"Bearer {settings.METRICS_TOKEN}".encode()):
+    """For who has METRICS_TOKEN or an API token with *View Monitoring*; where METRICS_TOKEN is not set, also for who asks
+    from this machine and through no proxy.
+    """
+    given = request.headers.get("Authorization", "")
+    if given.removeprefix("Bearer ").startswith(tokens.PREFIX):
+        try:
+            tokens.authenticate(request, "activation.view_monitoring")
+        except tokens.Refused as refused:
+            return refused.response()
+    elif settings.METRICS_TOKEN:
+        if not secrets.compare_digest(given.encode(), f"Bearer {settings.METRICS_TOKEN}".encode()):
             return _refused(
                 401, "This needs the bearer token in METRICS_TOKEN.", {"WWW-Authenticate": "Bearer"}
             )
     elif not _is_local(request):
-        return _refused(403, "Set METRICS_TOKEN to ask from another machine.")
+        return _refused(403, "Set METRICS_TOKEN, or use an API token, to ask from another machine.")
     content, content_type = exposition(request.headers.get("Accept", ""))
     return HttpResponse(content, content_type=content_type)
 

@@ -29,6 +29,8 @@ from django.utils.translation import gettext, ngettext, ngettext_lazy
 from django.utils.translation import gettext_lazy as _
 from lucide import _render_icon
 
+from access.roles import RIGHTS
+
 register = template.Library()
 
 NOTHING = "\N{EN DASH}"
@@ -54,25 +56,6 @@ POLICY_STEPS = {
     "policy-labels": _("Labels"),
     "policy-actions": _("Marketing actions"),
     "policy-review": _("Review"),
-}
-
-# The rights a person can lack, in the words the 403 page uses.
-RIGHTS = {
-    "destinations.view_destination": _("View Destinations"),
-    "destinations.manage_destinations": _("Manage Destinations"),
-    "activation.activate_destinations": _("Activate Destinations"),
-    "activation.view_monitoring": _("View Monitoring"),
-    "profiles.view_profile": _("View Profiles"),
-    "profiles.view_segment": _("View Segments"),
-    "profiles.manage_segments": _("Manage Segments"),
-    "profiles.view_inlet": _("View Inlets"),
-    "profiles.manage_inlets": _("Manage Inlets"),
-    "profiles.view_identitynamespace": _("View Identity Namespaces"),
-    "profiles.manage_namespaces": _("Manage Identity Namespaces"),
-    "profiles.manage_schema": _("Manage Schema"),
-    "governance.view_policy": _("View Policies"),
-    "governance.manage_policies": _("Manage Policies"),
-    "governance.manage_labels": _("Manage Usage Labels"),
 }
 
 

@@ -1,0 +1,54 @@
+"""How allauth does things here: nobody signs up, second factors are stored encrypted, refusals are in our words."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from allauth.account.adapter import DefaultAccountAdapter
+from allauth.mfa.adapter import DefaultMFAAdapter
+from allauth.socialaccount.adapter import DefaultSocialAccountAdapter
+from cryptography.fernet import Fernet, MultiFernet
+from django.conf import settings
+from django.http import HttpRequest
+from django.utils.translation import gettext_lazy as _
+
+
+def keys() -> MultiFernet:
+    return MultiFernet([Fernet(key) for key in settings.CREDENTIAL_KEYS])
+
+
+class AccountAdapter(DefaultAccountAdapter):  # type: ignore[misc]
+    error_messages = DefaultAccountAdapter.error_messages | {
+        "username_password_mismatch": _("Check both and try again. Capitals count."),
+        "email_password_mismatch": _("Check both and try again. Capitals count."),
+        "too_many_login_attempts": _("Too many failed attempts. Wait five minutes and try again."),
+        "enter_current_password": _("This is not your current password."),
+    }
+
+    def is_open_for_signup(self, request: HttpRequest) -> bool:
+        return False
+
+    def add_message(
+        self, request: HttpRequest, level: int, message_template: str | None = None, *args: Any, **kwargs: Any
+    ) -> None:
+        """That somebody signed in or out, they see."""
+        if message_template in ("account/messages/logged_in.txt", "account/messages/logged_out.txt"):
+            return
+        super().add_message(request, level, message_template, *args, **kwargs)
+
+
+class SecondFactorAdapter(DefaultMFAAdapter):  # type: ignore[misc]
+    """The secrets of authenticator apps and recovery codes, encrypted with ``CREDENTIAL_KEYS``."""
+
+    def encrypt(self, text: str) -> str:
+        return keys().encrypt(text.encode()).decode()
+
+    def decrypt(self, encrypted_text: str) -> str:
+        return keys().decrypt(encrypted_text).decode()
+
+
+class SingleSignOnAdapter(DefaultSocialAccountAdapter):  # type: ignore[misc]
+    """The provider says who somebody is; who has an account here, an administrator says."""
+
+    def is_open_for_signup(self, request: HttpRequest, sociallogin: Any) -> bool:
+        return False

@@ -1,0 +1,278 @@
+"""Signing in: passwords, limits, the second step, sessions, single sign-on."""
+
+from __future__ import annotations
+
+import re
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+from allauth.mfa.models import Authenticator
+from allauth.mfa.recovery_codes.internal.auth import RecoveryCodes
+from allauth.mfa.totp.internal.auth import TOTP, format_hotp_value, hotp_value, yield_hotp_counters_from_time
+from allauth.socialaccount.models import SocialAccount, SocialApp, SocialLogin
+from allauth.usersessions.models import UserSession
+from cryptography.fernet import Fernet
+from django.contrib.auth.models import User
+from django.core import mail
+from django.core.management import call_command
+from django.test import Client
+from pytest_django import Settings
+
+from tests.access.conftest import person, signed_in
+
+PASSWORD = "correct horse, battery"
+
+
+@pytest.fixture
+def kim(db: None) -> User:
+    made = person("Marketer", username="Kim", email="kim@example.com")
+    made.set_password(PASSWORD)
+    made.save()
+    return made
+
+
+def sign_in(client: Client, login: str = "Kim", password: str = PASSWORD, **more: str) -> object:
+    return client.post("/sign-in/", {"login": login, "password": password, **more})
+
+
+def code(secret: str) -> str:
+    """What an authenticator app shows now."""
+    counter = next(iter(yield_hotp_counters_from_time()))
+    shown: str = format_hotp_value(hotp_value(secret, counter))
+    return shown
+
+
+# --- Passwords -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("login", ["Kim", "kim@example.com", "KIM@example.com"])
+def test_one_signs_in_with_name_or_address(kim: User, login: str) -> None:
+    client = Client()
+
+    assert sign_in(client, login, next="/segments/").headers["Location"] == "/segments/"  # type: ignore[attr-defined]
+    assert client.get("/segments/").status_code == 200
+
+
+@pytest.mark.parametrize("login", ["Kim", "nobody", "kim@example.com", "nobody@example.com"])
+def test_a_wrong_password_and_an_unknown_name_look_the_same(kim: User, login: str) -> None:
+    page = sign_in(Client(), login, "wrong").content.decode()  # type: ignore[attr-defined]
+
+    assert "You were not signed in" in page and "Check both and try again." in page
+
+
+def test_after_five_failures_the_right_password_waits_too(kim: User) -> None:
+    client = Client()
+    for _ in range(5):
+        sign_in(client, password="wrong")
+
+    page = sign_in(client).content.decode()  # type: ignore[attr-defined]
+
+    assert "Too many failed attempts." in page
+    assert client.get("/segments/").status_code == 302
+
+
+@pytest.mark.parametrize(
+    "next_url", ["https://evil.example/", "//evil.example/", "/\\evil.example", "javascript:alert(1)", "https:evil.example"]
+)  # fmt: skip
+def test_signing_in_leads_to_no_other_site(kim: User, next_url: str) -> None:
+    assert sign_in(Client(), next=next_url).headers["Location"] == "/"  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(
+    ("chosen", "error"),
+    [
+        ("short", "This password is too short."),
+        ("password123", "This password is too common."),
+        ("48151623421", "This password is entirely numeric."),
+        ("kim@example.com", "The password is too similar to the email address."),
+    ],
+)
+def test_a_weak_password_is_refused(kim: User, chosen: str, error: str) -> None:
+    fields = {"oldpassword": PASSWORD, "password1": chosen, "password2": chosen}
+
+    page = signed_in(kim).post("/account/password/", fields).content.decode()
+
+    assert error in page
+
+
+def test_changing_the_password_ends_the_other_sessions_and_tells_the_owner(kim: User) -> None:
+    here, there = Client(), Client()
+    sign_in(here)
+    sign_in(there)
+
+    fields = {"oldpassword": PASSWORD, "password1": "another one, long", "password2": "another one, long"}
+    here.post("/account/password/", fields)
+
+    assert here.get("/segments/").status_code == 200
+    assert there.get("/segments/").status_code == 302
+
+
+def test_a_forgotten_password_comes_by_mail_to_who_has_an_account_only(kim: User) -> None:
+    known = Client().post("/password/reset/", {"email": "kim@example.com"})
+    unknown = Client().post("/password/reset/", {"email": "nobody@example.com"})
+
+    assert known.headers["Location"] == unknown.headers["Location"] == "/password/reset/sent/"
+    [sent] = mail.outbox
+    assert sent.to == ["kim@example.com"]
+    assert sent.subject == "[Kinesis Admin] Choose a new password"
+    assert re.search(r"http://testserver/password/reset/\w+-[\w-]+/", sent.body)
+
+
+def test_nobody_signs_up() -> None:
+    for path in ("/signup/", "/sign-up/", "/accounts/signup/"):
+        assert Client().get(path).status_code == 404
+
+
+# --- The second step -----------------------------------------------------------------------------------------------
+
+
+def test_an_authenticator_app_is_set_up_and_asked_for(kim: User) -> None:
+    client = Client()
+    sign_in(client)
+    page = client.get("/account/second-step/app/").content.decode()
+    [secret] = set(re.findall(r'data-copy="([A-Z2-7]{32})"', page))
+
+    done = client.post("/account/second-step/app/", {"code": code(secret)})
+
+    assert done.headers["Location"] == "/account/second-step/codes/"
+    codes = re.findall(r"\b\d{8}\b", client.get("/account/second-step/codes/").content.decode())
+    assert len(set(codes)) == 10
+    # Nothing that opens the account is readable in the database.
+    stored = repr(list(Authenticator.objects.values_list("data", flat=True)))
+    assert secret not in stored and not any(each in stored for each in codes)
+
+    again = Client()
+    assert sign_in(again, next="/segments/").headers["Location"] == "/sign-in/second-step/"  # type: ignore[attr-defined]
+    assert again.get("/segments/").status_code == 302
+    assert "Incorrect code." in again.post("/sign-in/second-step/", {"code": "000000"}).content.decode()
+    assert again.post("/sign-in/second-step/", {"code": codes[0]}).headers["Location"] == "/segments/"
+    assert again.get("/segments/").status_code == 200
+
+
+def test_the_django_admin_asks_for_the_second_step_too(admin_user: User) -> None:
+    TOTP.activate(admin_user, "A" * 32)
+    client = Client()
+
+    assert client.get("/admin/").headers["Location"] == "/admin/login/?next=/admin/"
+    login = client.get("/admin/login/?next=/admin/").headers["Location"]
+    assert parse_qs(urlsplit(login).query)["next"] == ["/admin/"] and login.startswith("/sign-in/")
+    assert client.post("/admin/login/", {"username": "admin", "password": "password"}).status_code == 302
+    client.post("/sign-in/", {"login": "admin", "password": "password"})
+    assert client.get("/admin/").status_code == 302
+
+
+def test_keys_are_changed_for_second_steps_too(kim: User, settings: Settings) -> None:
+    TOTP.activate(kim, "B" * 32)
+    codes = RecoveryCodes.activate(kim).get_unused_codes()
+    old = settings.CREDENTIAL_KEYS
+
+    settings.CREDENTIAL_KEYS = [Fernet.generate_key().decode(), *old]
+    call_command("rotate_credential_keys")
+    settings.CREDENTIAL_KEYS = settings.CREDENTIAL_KEYS[:1]
+
+    client = Client()
+    sign_in(client)
+    assert client.post("/sign-in/second-step/", {"code": codes[3]}).headers["Location"] == "/"
+
+
+def test_passkeys_of_others_are_as_if_they_were_not(kim: User) -> None:
+    key = Authenticator.objects.create(
+        user=person(), type=Authenticator.Type.WEBAUTHN, data={"name": "theirs"}
+    )
+    client = Client()
+    sign_in(client)
+
+    assert client.get(f"/account/second-step/passkeys/{key.pk}/").status_code == 404
+    assert client.post(f"/account/second-step/passkeys/{key.pk}/remove/").status_code == 404
+
+
+# --- Sessions ------------------------------------------------------------------------------------------------------
+
+
+def test_a_session_is_signed_out_from_another(kim: User) -> None:
+    here, there = Client(), Client(headers={"user-agent": "Lynx"})
+    sign_in(here)
+    sign_in(there)
+    assert "Lynx" in here.get("/account/sessions/").content.decode()
+
+    here.post(f"/account/sessions/{UserSession.objects.get(user_agent='Lynx').pk}/end/")
+
+    assert there.get("/segments/").status_code == 302
+    assert here.get("/segments/").status_code == 200
+
+
+def test_the_sessions_of_others_are_as_if_they_were_not(kim: User) -> None:
+    sign_in(Client())
+
+    answer = signed_in(person()).post(f"/account/sessions/{UserSession.objects.get().pk}/end/")
+
+    assert answer.status_code == 404 and UserSession.objects.count() == 1
+
+
+# --- Single sign-on ------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def sso(settings: Settings) -> SocialApp:
+    """As with OIDC_ISSUER in the environment."""
+    configured = {"provider_id": "sso", "name": "Acme", "client_id": "ka", "secret": "s", "settings": {"server_url": "https://id.acme.example"}}  # fmt: skip
+    settings.SOCIALACCOUNT_PROVIDERS = {"openid_connect": {"VERIFIED_EMAIL": False, "APPS": [configured]}}
+    return SocialApp(provider="openid_connect", **configured)
+
+
+def test_without_a_provider_nothing_of_it_is_there(kim: User) -> None:
+    assert "Sign in with <" not in Client().get("/sign-in/").content.decode()
+    assert Client().post("/sign-in/with/sso/").status_code == 404
+
+
+def test_the_provider_is_offered_and_asked_with_a_form(sso: SocialApp, kim: User) -> None:
+    page = Client().get("/sign-in/").content.decode()
+
+    assert "Sign in with Acme" in page and 'action="/sign-in/with/sso/' in page
+
+
+def _comes_back(client: Client, email: str, *, verified: bool) -> object:
+    """The provider said who somebody is: what allauth does next, without the network."""
+    from allauth.account.models import EmailAddress
+    from allauth.core import context
+    from allauth.socialaccount.helpers import complete_social_login
+    from django.contrib.auth.models import AnonymousUser
+    from django.contrib.messages.storage.fallback import FallbackStorage
+    from django.test import RequestFactory
+
+    request = RequestFactory().get("/sign-in/with/sso/callback/")
+    request.session, request.user = client.session, AnonymousUser()
+    request._messages = FallbackStorage(request)  # type: ignore[attr-defined]
+    address = EmailAddress(email=email, verified=verified, primary=True)
+    account = SocialAccount(provider="sso", uid="42", extra_data={})
+    login = SocialLogin(user=User(email=email), account=account, email_addresses=[address])
+    login.state = {}
+    with context.request_context(request):
+        answer = complete_social_login(request, login)
+    request.session.save()
+    client.cookies["sessionid"] = request.session.session_key or ""
+    return answer
+
+
+def test_who_the_provider_knows_and_we_do_gets_in(sso: SocialApp, kim: User) -> None:
+    client = Client()
+
+    _comes_back(client, "kim@example.com", verified=True)
+
+    assert client.get("/segments/").status_code == 200
+    assert SocialAccount.objects.get().user == kim
+
+
+@pytest.mark.parametrize(
+    ("email", "verified"), [("stranger@example.com", True), ("kim@example.com", False)]
+)  # fmt: skip
+def test_whom_we_do_not_know_or_the_provider_has_not_checked_stays_out(
+    sso: SocialApp, kim: User, email: str, verified: bool
+) -> None:
+    client = Client()
+
+    answer = _comes_back(client, email, verified=verified)
+
+    assert "You have no account here" in answer.content.decode()  # type: ignore[attr-defined]
+    assert client.get("/segments/").status_code == 302
+    assert User.objects.count() == 1
