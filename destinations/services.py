@@ -21,6 +21,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 from django.views.decorators.debug import sensitive_variables
 
+import audit
 from destinations import connectors
 from destinations.connectors.base import Check, CheckStatus, Connection
 from destinations.fields import Encrypted, KeyLost
@@ -147,6 +148,8 @@ def connect_account(
                     **_stored(connector, name, connection),
                 },
             )
+            if created:
+                audit.record("account.connected", account, after=_told(account))
     except IntegrityError:
         raise _account_name_taken() from None
     if not created and not _is(account, connector, name, connection):
@@ -203,9 +206,11 @@ def edit_account(*, account: Account, seen: datetime, name: str, connection: Con
                 changed = {"name": name}
             else:
                 changed = _stored(account.connector, name, connection)
+            before = _told(locked)
             for attribute, value in changed.items():
                 setattr(locked, attribute, value)
             locked.save(update_fields=[*changed, "updated_at"])
+            audit.record("account.edited", locked, before, _told(locked))
             if not same:
                 _announce(Destination.objects.filter(account=locked).values_list("pk", flat=True))
     except IntegrityError:
@@ -223,6 +228,7 @@ def delete_account(account_id: uuid.UUID) -> None:
         with transaction.atomic():
             account = Account.objects.select_for_update().filter(pk=account_id).first()
             if account is not None:
+                audit.record("account.deleted", account, _told(account))
                 account.delete()
     except (ProtectedError, IntegrityError):
         names = list(Destination.objects.filter(account=account_id).values_list("name", flat=True))
@@ -254,6 +260,7 @@ def rotate_keys() -> Rotation:
             accounts = accounts.filter(pk__gt=last)
         batch = list(accounts[:ROTATED_AT_ONCE])
         if not batch:
+            audit.record("account.keys_rotated", after={"count": done.rotated, "lost": done.lost})
             return done
         last = batch[-1].pk
         with transaction.atomic():
@@ -292,6 +299,11 @@ def _is(account: Account, connector: str, name: str, connection: Connection) -> 
     )
 
 
+def _told(account: Account) -> dict[str, Any]:
+    """What the audit trail tells of an account."""
+    return audit.state(account, "name", "connector", "masked", "settings", "credentials")
+
+
 def _account_name_taken() -> Refused:
     return Refused(_("There is an account with this name already."), "name")
 
@@ -303,6 +315,11 @@ def _account_edited() -> EditedByOther:
 
 
 # -- destinations --------------------------------------------------------------------------------------------------
+
+_TOLD = (  # what the audit trail tells
+    "account", "name", "description", "settings", "include_segment_names", "include_segment_timestamps",
+    "include_delivery", "partition_key", "marketing_actions",
+)  # fmt: skip
 
 
 def create_destination(
@@ -333,6 +350,7 @@ def create_destination(
         )
         if created:
             destination.marketing_actions.set(setup.actions())
+            audit.record("destination.created", destination, after=audit.state(destination, *_TOLD))
     return destination
 
 
@@ -367,11 +385,13 @@ def edit_destination(*, destination_id: uuid.UUID, version: int, setup: Setup) -
                 return destination
             raise _destination_edited()
         columns = setup.columns()
+        before = audit.state(destination, *_TOLD)
         for attribute, value in columns.items():
             setattr(destination, attribute, value)
         destination.version += 1
         destination.save(update_fields=[*columns, "version", "updated_at"])
         destination.marketing_actions.set(setup.actions())
+        audit.record("destination.edited", destination, before, audit.state(destination, *_TOLD))
         _announce([destination.pk])
     return destination
 
@@ -384,6 +404,7 @@ def delete_destination(destination_id: uuid.UUID) -> None:
     with transaction.atomic():
         destination = Destination.objects.select_for_update().filter(pk=destination_id).first()
         if destination is not None:
+            audit.record("destination.deleted", destination, audit.state(destination, *_TOLD))
             destination_leaving.send(sender=Destination, destination_id=destination.pk)
             destination.delete()
 

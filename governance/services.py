@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from django.core.exceptions import ValidationError
 from django.db import IntegrityError, transaction
 from django.utils.translation import gettext as _
 
+import audit
 from governance.models import MarketingAction
 
 
@@ -17,28 +21,32 @@ def create_marketing_action(*, name: str, description: str = "") -> MarketingAct
             English one, and the one in the reader's language.
     """
     name = checked_name(name)
-    return _save(MarketingAction(name=name, description=description.strip()))
+    return _save(MarketingAction(name=name, description=description.strip()), "created")
 
 
 def edit_marketing_action(action: MarketingAction, *, name: str, description: str) -> MarketingAction:
     """Another name or description. Raises ValidationError: core ones do not change."""
     if action.core:
         raise _core()
+    before = audit.state(action)
     action.name, action.description = checked_name(name, action), description.strip()
-    return _save(action)
+    return _save(action, "edited", before)
 
 
 def delete_marketing_action(action: MarketingAction) -> None:
     """Raises ValidationError for a core one."""
     if action.core:
         raise _core()
-    action.delete()
+    with transaction.atomic():
+        audit.record("marketing_action.deleted", action, audit.state(action))
+        action.delete()
 
 
-def _save(action: MarketingAction) -> MarketingAction:
+def _save(action: MarketingAction, done: str, before: Mapping[str, Any] | None = None) -> MarketingAction:
     try:
         with transaction.atomic():
             action.save()
+            audit.record(f"marketing_action.{done}", action, before, audit.state(action))
     except IntegrityError:
         raise _taken() from None
     return action

@@ -67,6 +67,7 @@ INSTALLED_APPS = [
     "django_structlog",
     "lucide",
     "kinesis_admin",
+    "audit",
     "profiles",
     "governance",
     "destinations",
@@ -82,6 +83,7 @@ MIDDLEWARE = [
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "kinesis_admin.middleware.RequestLogMiddleware",
+    "audit.middleware.AuditMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "django_htmx.middleware.HtmxMiddleware",
@@ -202,6 +204,11 @@ CELERY_BEAT_SCHEDULE = {
         "schedule": 3600.0,
         "options": {"expires": 60},
     },
+    "forget_audit": {
+        "task": "audit.tasks.forget_old",
+        "schedule": 24 * 3600.0,
+        "options": {"expires": 3600},
+    },
     "forget_messages": {
         "task": "profiles.tasks.forget_messages",
         "schedule": 3600.0,
@@ -258,6 +265,13 @@ AUTH_PASSWORD_VALIDATORS = [
 # A form over 2,000 attributes still comes through, to be refused in words.
 DATA_UPLOAD_MAX_NUMBER_FIELDS = 20_000
 DATA_UPLOAD_MAX_MEMORY_SIZE = 5 * 1024 * 1024
+
+# --- Audit ----------------------------------------------------------------------------------------------------------
+
+# For how long the trail is kept. The database refuses to delete what is younger than a year.
+AUDIT_DAYS = env.int("AUDIT_DAYS", default=365)
+if AUDIT_DAYS < 365:
+    raise ImproperlyConfigured("AUDIT_DAYS is 365 or more: the database keeps the audit trail for a year.")
 
 # --- Monitoring -----------------------------------------------------------------------------------------------------
 

@@ -35,5 +35,6 @@ urlpatterns = [
     path("admin/", admin.site.urls),
     path("destinations/", include("destinations.urls")),
     path("activation/", include("activation.urls")),
+    path("audit/", include("audit.urls")),
     path("", include("profiles.urls")),
 ]

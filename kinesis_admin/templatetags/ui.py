@@ -60,6 +60,8 @@ RIGHTS = {
     "profiles.manage_segments": _("Manage Segments"),
     "profiles.view_inlet": _("View Inlets"),
     "profiles.manage_inlets": _("Manage Inlets"),
+    "audit.view_entry": _("View Audit"),
+    "audit.export_entry": _("Export Audit"),
 }
 
 
