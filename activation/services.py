@@ -314,15 +314,15 @@ def finish_drains() -> int:
     """Disable what is drained: nothing of what waited then is left. The sweep calls it. Returns how many."""
     left = PendingExport.objects.filter(dataflow=OuterRef("pk"), created_at__lte=OuterRef("draining_since"))
     draining = Dataflow.objects.filter(state=Dataflow.State.ENABLED, draining_since__isnull=False)
+    wanted = draining.exclude(Exists(left)).select_related("destination")
+    if not wanted.exists():
+        return 0
     with transaction.atomic():
-        drained = list(
-            draining.exclude(Exists(left))
-            .select_related("destination")
-            .select_for_update(of=["self"], no_key=True)
-        )
+        drained = list(wanted.select_for_update(of=["self"], no_key=True))
         for dataflow in drained:
             _switch(dataflow, Dataflow.State.DISABLED)
             audit.record("dataflow.disabled", dataflow.destination, after={"drained": True})
+    log.info("drained", count=len(drained))
     return len(drained)
 
 

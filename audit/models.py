@@ -85,8 +85,10 @@ class Entry(models.Model):
     def lines(self) -> list[Change]:
         """Before → after, by field."""
         return [
-            Change(field, secret=True) if value == HIDDEN else Change(field, *map(_shown, value))
-            for field, value in self.changes.items()
+            Change(field, secret=True)
+            if value == HIDDEN
+            else Change(field, _shown(value[0]), _shown(value[1]))
+            for field, value in sorted(self.changes.items())
         ]
 
 

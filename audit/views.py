@@ -13,6 +13,7 @@ from django.views.decorators.http import require_safe
 from audit import forms, selectors
 from audit.actions import ACTIONS
 from audit.export import FORMATS
+from audit.keys import first_key_at
 from audit.models import Entry
 from audit.trail import record
 from profiles.access import requires
@@ -64,7 +65,7 @@ def export(request: HttpRequest, format: str) -> StreamingHttpResponse:
     write, content_type = FORMATS[format]
     wanted = forms.read(request.GET)
     record("audit.exported", after={"format": format} | forms.params(wanted))
-    found = selectors.entries(wanted).filter(pk__lt=selectors.first_key_at(timezone.now()))
+    found = selectors.entries(wanted).filter(pk__lt=first_key_at(timezone.now()))
     response = StreamingHttpResponse(write(selectors.oldest_first(found)), content_type=content_type)
     name = f"audit-{timezone.now():%Y%m%dT%H%M%SZ}.{format}"
     response["Content-Disposition"] = f'attachment; filename="{name}"'

@@ -13,6 +13,7 @@ import json, sys
 from django.contrib.auth.models import User
 from activation import services as activation
 from activation.models import Dataflow, FailedExport, PendingExport
+from audit.models import Entry
 from destinations.connectors.base import Connection
 from destinations.fields import Encrypted
 from destinations.models import Account, Destination
@@ -66,6 +67,7 @@ print(json.dumps({
     "failure": str(failure.pk) if failure else "",
     "profile": str(segment.memberships.exclude(status="exited").first().profile_id), "segment": segment.pk,
     "inlet": inlet.pk,
+    "entry": str(Entry.objects.filter(action="dataflow.finished").first().pk),
 }))
 """
 
@@ -81,6 +83,7 @@ class Activated:
     profile: str
     segment: str
     inlet: str
+    entry: str
 
 
 def activate(product: Product, name: str = "Profile exports") -> Activated:

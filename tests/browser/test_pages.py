@@ -63,6 +63,9 @@ PAGES = {
     "inlet": "/inlets/{inlet}/",
     "inlet-edit": "/inlets/{inlet}/edit/",
     "inlet-delete": "/inlets/{inlet}/delete/",
+    "audit": "/audit/",
+    "audit-nothing-found": "/audit/?actor=nobody",
+    "audit-entry": "/audit/{entry}/",
     "password": "/account/password/",
     "not-found": "/nothing/here/",
 }

@@ -101,7 +101,9 @@ class Command(BaseCommand):
 def _note(file: str, counts: Counter[str], rejects: _Rejects) -> None:
     """For the audit trail: one entry an import, also of one that broke off."""
     if counts or rejects.count:
-        numbers = {result: counts[result] for result in (Result.CREATED, Result.UPDATED, Result.UNCHANGED)}
+        numbers = {
+            str(result): counts[result] for result in (Result.CREATED, Result.UPDATED, Result.UNCHANGED)
+        }
         audit.record("profiles.imported", after=numbers | {"rejected": rejects.count}, name=Path(file).name)
 
 

@@ -42,7 +42,7 @@ class Command(BaseCommand):
                 if outcome.result == Result.REJECTED:
                     reasons[str(outcome.reason)] += 1
         if counts[Result.CREATED] or counts[Result.UPDATED]:
-            numbers = {result: counts[result] for result in (Result.CREATED, Result.UPDATED)}
+            numbers = {str(result): counts[result] for result in (Result.CREATED, Result.UPDATED)}
             audit.record("profiles.imported", after=numbers, name="sample")
         self.stdout.write(
             f"Sample: {counts[Result.CREATED]} profiles created, {counts[Result.UPDATED]} updated,"
