@@ -12,12 +12,13 @@ class ActivationConfig(AppConfig):
 
     def ready(self) -> None:
         from activation.export import triggers
-        from destinations.signals import connection_changed, destination_leaving
+        from destinations.signals import alerts_wanted, connection_changed, destination_leaving
         from profiles.signals import profiles_changed
 
         profiles_changed.connect(triggers.queue_exports, dispatch_uid="activation.export")
         connection_changed.connect(_try_again, dispatch_uid="activation.export")
         destination_leaving.connect(_let_go, dispatch_uid="activation.export")
+        alerts_wanted.connect(_subscribe, dispatch_uid="activation.alerts")
 
 
 def _try_again(sender: Any = None, *, destination_ids: list[Any], **_kwargs: Any) -> None:
@@ -38,3 +39,9 @@ def _let_go(sender: Any = None, *, destination_id: Any, **_kwargs: Any) -> None:
     if dataflow is not None:
         outbox.lock_mapping(dataflow)
         lanes.lock(dataflow.pk)
+
+
+def _subscribe(sender: Any = None, *, destination: Any, user: Any, kinds: Any, **_kwargs: Any) -> None:
+    from activation.alerts import services
+
+    services.subscribe(destination=destination, user=user, wishes=services.Wishes(kinds))

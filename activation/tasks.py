@@ -7,6 +7,7 @@ import uuid
 from celery import shared_task
 
 from activation import services
+from activation.alerts import messages, watch
 from activation.export import delivery, outbox
 
 
@@ -23,3 +24,21 @@ def sweep() -> None:
     """
     services.finish_drains()
     outbox.wake_lanes(delivery.startable(), again=True)
+
+
+@shared_task
+def look_for_alerts() -> None:
+    """See what people want to be told."""
+    watch.look()
+
+
+@shared_task
+def send_alerts() -> None:
+    """Send the messages that are due."""
+    messages.send_waiting()
+
+
+@shared_task
+def forget_alerts() -> None:
+    """Delete what was told long ago."""
+    watch.forget_old()

@@ -53,6 +53,7 @@ ACTIONS: dict[str, Action] = {
     "dataflow.failures_replayed": Action(_("Replayed failed exports")),
     "dataflow.failures_discarded": Action(_("Discarded failed exports"), Kind.REMOVED),
     "failures.downloaded": Action(_("Downloaded failed exports")),
+    "alerts.subscribed": Action(_("Changed what alerts tell")),
     "marketing_action.created": Action(_("Created a marketing action"), Kind.ADDED),
     "marketing_action.edited": Action(_("Changed a marketing action")),
     "marketing_action.deleted": Action(_("Deleted a marketing action"), Kind.REMOVED),

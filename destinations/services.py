@@ -26,7 +26,7 @@ from destinations import connectors
 from destinations.connectors.base import Check, CheckStatus, Connection
 from destinations.fields import Encrypted, KeyLost
 from destinations.models import Account, Destination
-from destinations.signals import connection_changed, destination_leaving
+from destinations.signals import alerts_wanted, connection_changed, destination_leaving
 from governance.models import MarketingAction
 
 NAMED_IN_REASON = 5  # destinations that a refusal names
@@ -78,6 +78,7 @@ class Setup:
     include_delivery: bool = False
     partition_key: str = Destination.PARTITION_BY_PROFILE
     marketing_actions: Collection[uuid.UUID] = ()
+    alerts: Collection[str] = ()  # AlertKind: what its maker wants to be told; only of a new one
 
     def actions(self) -> QuerySet[MarketingAction]:
         """Those of the marketing actions that are still there."""
@@ -350,6 +351,8 @@ def create_destination(
         )
         if created:
             destination.marketing_actions.set(setup.actions())
+            if setup.alerts and by is not None:
+                alerts_wanted.send(sender=Destination, destination=destination, user=by, kinds=setup.alerts)
             audit.record("destination.created", destination, after=audit.state(destination, *_TOLD))
     return destination
 

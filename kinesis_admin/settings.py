@@ -189,6 +189,17 @@ CELERY_BEAT_SCHEDULE_FILENAME = str(VAR_DIR / "beat-schedule")
 CELERY_BEAT_SCHEDULE = {
     # What a dead worker left, and what was queued while Redis was away. A sweep that came late is not caught up.
     "sweep": {"task": "activation.tasks.sweep", "schedule": 5.0, "options": {"expires": 5}},
+    "look_for_alerts": {
+        "task": "activation.tasks.look_for_alerts",
+        "schedule": 30.0,
+        "options": {"expires": 30},
+    },
+    "send_alerts": {"task": "activation.tasks.send_alerts", "schedule": 10.0, "options": {"expires": 10}},
+    "forget_alerts": {
+        "task": "activation.tasks.forget_alerts",
+        "schedule": 24 * 3600.0,
+        "options": {"expires": 3600},
+    },
     "evaluate_waiting": {
         "task": "profiles.tasks.evaluate_waiting",
         "schedule": 10.0,
@@ -224,6 +235,15 @@ DJANGO_STRUCTLOG_STATUS_4XX_LOG_LEVEL = logging.INFO
 
 # Hosts (`host` or `host:port`) that an account's own endpoint URL may name; none by default: only AWS itself.
 KINESIS_ENDPOINT_HOSTS: list[str] = env.list("KINESIS_ENDPOINT_HOSTS", default=[])
+
+# --- Alerts --------------------------------------------------------------------------------------------------------
+
+# A change that has waited for so many seconds is late: within ten minutes is what AEP promises of 95 %.
+ALERT_DELAY = env.int("ALERT_DELAY", default=600)
+# Excluded profiles of an hour, in percent of those received: more are too many.
+ALERT_SKIP_PERCENT = env.float("ALERT_SKIP_PERCENT", default=10.0)
+# Hosts (`host` or `host:port`) that a webhook may name though they are private, or speak plain HTTP.
+WEBHOOK_HOSTS: list[str] = env.list("WEBHOOK_HOSTS", default=[])
 
 # --- Security ------------------------------------------------------------------------------------------------------
 

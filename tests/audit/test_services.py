@@ -16,6 +16,7 @@ APPS = ("audit", "access", "profiles", "governance", "destinations", "activation
 DRAFT = "a draft: what becomes live of it is recorded by finish"
 READ = "reads"
 NOT_RECORDED = {
+    "activation/alerts/services.py:mark_read": "a person's own bell",
     "activation/services.py:save_segments": DRAFT,
     "activation/services.py:add_found_segments": DRAFT,
     "activation/services.py:clear_segments": DRAFT,
