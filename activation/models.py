@@ -435,7 +435,7 @@ class Subscription(models.Model):
     by_email = models.BooleanField(_("by e-mail"), default=True)
     language = models.CharField(_("language"), max_length=10, default=settings.LANGUAGE_CODE)
     webhook_url = models.CharField(_("webhook URL"), max_length=500, blank=True)
-    webhook_secret = EncryptedJSONField(_("webhook secret"), null=True, blank=True)
+    webhook_secret = EncryptedJSONField(_("webhook secret"), default=dict, blank=True)  # {"secret": …}
     # The last message that could not be sent, and why; empty once one arrives again.
     problem = models.TextField(_("problem"), blank=True, editable=False)
     problem_at = models.DateTimeField(_("problem at"), null=True, editable=False)

@@ -1,4 +1,4 @@
-"""Which addresses this server may be sent to by what a person types in: the guard against requests forged through it."""
+"""Where this server may be sent by what a person types in: the guard against requests forged through it."""
 
 from __future__ import annotations
 

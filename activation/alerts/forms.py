@@ -67,7 +67,7 @@ class SubscriptionForm(forms.Form):
 
     @property
     def _has_secret(self) -> bool:
-        return self._stored is not None and self._stored.webhook_secret is not None
+        return self._stored is not None and bool(self._stored.webhook_url)
 
     def clean_webhook_url(self) -> str:
         url: str = self.cleaned_data["webhook_url"].strip()
@@ -80,11 +80,10 @@ class SubscriptionForm(forms.Form):
 
     def clean(self) -> dict[str, Any]:
         cleaned = super().clean() or self.cleaned_data
-        if cleaned.get("webhook_url") and not cleaned.get("webhook_secret") and not self._has_secret:
-            if "webhook_secret" not in self.errors:
-                self.add_error(
-                    "webhook_secret", _("Enter a secret: without one nobody can tell who sent a message.")
-                )
+        typed = cleaned.get("webhook_secret") or "webhook_secret" in self.errors
+        if cleaned.get("webhook_url") and not typed and not self._has_secret:
+            problem = _("Enter a secret: without one nobody can tell who sent a message.")
+            self.add_error("webhook_secret", problem)
         return cleaned
 
     def wishes(self) -> Wishes:

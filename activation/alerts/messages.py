@@ -76,7 +76,7 @@ def _mail(message: AlertMessage) -> None:
 def _post(message: AlertMessage) -> None:
     """Raises NotSent, KeyLost."""
     subscription, alert = message.subscription, message.alert
-    if not subscription.webhook_url or subscription.webhook_secret is None:
+    if not subscription.webhook_url:
         return  # it was taken away meanwhile
     secret = subscription.webhook_secret.open()["secret"]
     webhook.post(subscription.webhook_url, secret, payload(message))

@@ -50,7 +50,7 @@ def subscribe(*, destination: Destination, user: AbstractBaseUser, wishes: Wishe
         subscription.language = get_language() or subscription.language
         subscription.webhook_url = wishes.webhook_url
         if not wishes.webhook_url:
-            subscription.webhook_secret = None
+            subscription.webhook_secret = Encrypted.of({})
         elif wishes.webhook_secret:
             subscription.webhook_secret = Encrypted.of({"secret": wishes.webhook_secret})
         subscription.problem, subscription.problem_at = "", None
@@ -65,4 +65,5 @@ def mark_read(*, user: AbstractBaseUser, up_to: int) -> int:
 
 
 def _told(subscription: Subscription) -> dict[str, Any]:
-    return audit.state(subscription, "kinds", "by_email", "webhook_url", "webhook_secret")
+    webhook = ("webhook_url", "webhook_secret") if subscription.webhook_url else ()
+    return audit.state(subscription, "kinds", "by_email", *webhook)

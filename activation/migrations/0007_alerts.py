@@ -122,7 +122,7 @@ class Migration(migrations.Migration):
                 (
                     "webhook_secret",
                     destinations.fields.EncryptedJSONField(
-                        blank=True, null=True, verbose_name="webhook secret"
+                        blank=True, default=dict, verbose_name="webhook secret"
                     ),
                 ),
                 ("problem", models.TextField(blank=True, editable=False, verbose_name="problem")),

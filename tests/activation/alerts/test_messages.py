@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import json
+import socket
 import threading
 from collections.abc import Iterator
 from datetime import timedelta
@@ -216,13 +217,13 @@ def test_a_name_that_leads_inside_is_refused_when_it_is_sent(
 ) -> None:
     found = (["93.184.216.34"] if also_public else []) + [address]
     monkeypatch.setattr(
-        webhook.socket, "getaddrinfo", lambda *args, **kwargs: [(0, 0, 0, "", (each, 443)) for each in found]
+        socket, "getaddrinfo", lambda *args, **kwargs: [(0, 0, 0, "", (each, 443)) for each in found]
     )
 
     def connect(*args: object) -> None:
         raise AssertionError("it was asked")
 
-    monkeypatch.setattr(webhook.socket, "create_connection", connect)
+    monkeypatch.setattr(socket, "create_connection", connect)
     with pytest.raises(NotAllowed):
         webhook.post("https://rebinding.example.com/", SECRET, {})
 
@@ -238,14 +239,14 @@ def test_the_connection_goes_to_the_address_that_was_looked_at(
 ) -> None:
     """A name that answers another address the second time does not get the request there."""
     answers = iter([[(0, 0, 0, "", ("93.184.216.34", 443))], [(0, 0, 0, "", ("127.0.0.1", 443))]])
-    monkeypatch.setattr(webhook.socket, "getaddrinfo", lambda *args, **kwargs: next(answers))
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *args, **kwargs: next(answers))
     asked: list[Any] = []
 
     def connect(address: Any, timeout: float) -> None:
         asked.append(address)
         raise ConnectionRefusedError
 
-    monkeypatch.setattr(webhook.socket, "create_connection", connect)
+    monkeypatch.setattr(socket, "create_connection", connect)
     with pytest.raises(NotSent, match="ConnectionRefusedError"):
         webhook.post("https://rebinding.example.com/", SECRET, {})
     assert asked == [("93.184.216.34", 443)]

@@ -76,9 +76,11 @@ def test_the_secret_of_a_webhook_is_written_and_never_shown(
     assert found.webhook_secret.open() == {"secret": "hush-hush-hush-hush"}
     assert found.webhook_url.endswith("/y")
     assert "hush" not in text(client.get(url(dataflow)))
-    assert Entry.objects.get(changes__has_key="webhook_secret").changes["webhook_secret"] == "changed"
+    [first, second] = Entry.objects.filter(action="alerts.subscribed").order_by("pk")
+    assert first.changes["webhook_secret"] == "changed"
+    assert second.changes == {"webhook_url": ["https://hooks.example.com/x", "https://hooks.example.com/y"]}
     client.post(url(dataflow), {"kinds": "on_hold"})
-    assert Subscription.objects.get().webhook_secret is None
+    assert Subscription.objects.get().webhook_secret.open() == {}
 
 
 def test_without_the_right_to_manage_destinations_there_is_no_webhook(

@@ -33,8 +33,8 @@ def hold(dataflow: Dataflow, code: str = "ResourceNotFoundException") -> None:
     lanes.hold(dataflow.pk, code, "Stream profile-exports not found.")
 
 
-def run(dataflow: Dataflow, hour: datetime = NOON, **counts: int) -> DataflowRun:
-    start = hour.replace(minute=0)
+def run(dataflow: Dataflow, **counts: int) -> DataflowRun:
+    start = NOON.replace(minute=0)
     return DataflowRun.objects.create(dataflow=dataflow, started_at=start, last_at=start, **counts)
 
 

@@ -118,8 +118,8 @@ def test_other_addresses_are_no_metadata(address: str) -> None:
 
 @pytest.mark.parametrize(
     "address",
-    ["127.0.0.1", "0.0.0.0", "10.1.2.3", "192.168.0.1", "172.16.0.1", "100.64.0.1", "::1", "::", "fd12::1", "2130706433",
-     "::ffff:10.0.0.1", "2002:7f00:1::", "64:ff9b::a00:1", "kinesis.example.com", *METADATA],
+    ["127.0.0.1", "0.0.0.0", "10.1.2.3", "192.168.0.1", "172.16.0.1", "100.64.0.1", "::1", "::", "fd12::1",
+     "2130706433", "::ffff:10.0.0.1", "2002:7f00:1::", "64:ff9b::a00:1", "kinesis.example.com", *METADATA],
 )  # fmt: skip
 def test_what_is_not_of_the_whole_internet_is_not_public(address: str) -> None:
     assert not is_public(address)
