@@ -19,6 +19,7 @@ from activation.models import (
     DraftAttribute,
     DraftSegment,
     FailedExport,
+    Farewell,
     Lane,
     MappedAttribute,
     MappedSegment,
@@ -211,3 +212,11 @@ class AlertMessageAdmin(ReadOnlyAdmin):
     list_filter = ["channel"]
     search_fields = ["subscription__destination__name", "subscription__user__username"]
     list_select_related = ["subscription__destination", "subscription__user", "alert"]
+
+
+@admin.register(Farewell)
+class FarewellAdmin(ReadOnlyAdmin):
+    list_display = ["created_at", "dataflow", "available_at"]
+    search_fields = ["dataflow__destination__name"]
+    list_select_related = ["dataflow__destination"]
+    exclude = ["data", "partition_key"]

@@ -13,11 +13,12 @@ class ActivationConfig(AppConfig):
     def ready(self) -> None:
         from activation.export import triggers
         from destinations.signals import alerts_wanted, connection_changed, destination_leaving
-        from profiles.signals import profiles_changed
+        from profiles.signals import profile_erasing, profiles_changed
 
         profiles_changed.connect(triggers.queue_exports, dispatch_uid="activation.export")
         connection_changed.connect(_try_again, dispatch_uid="activation.export")
         destination_leaving.connect(_let_go, dispatch_uid="activation.export")
+        profile_erasing.connect(_say_farewell, dispatch_uid="activation.export")
         alerts_wanted.connect(_subscribe, dispatch_uid="activation.alerts")
 
 
@@ -45,3 +46,12 @@ def _subscribe(sender: Any = None, *, destination: Any, user: Any, kinds: Any, *
     from activation.alerts import services
 
     services.subscribe(destination=destination, user=user, wishes=services.Wishes(kinds))
+
+
+def _say_farewell(sender: Any = None, *, profile_id: Any, last_record: bool, **_kwargs: Any) -> None:
+    """Lock what waits of the person in the order in which delivery does; write the last records."""
+    from activation.export import farewell, outbox
+
+    outbox.lock([profile_id])
+    if last_record:
+        farewell.queue(profile_id)

@@ -535,3 +535,23 @@ class AlertMessage(models.Model):
 
     def __str__(self) -> str:
         return f"{self.channel}: {self.alert_id}"
+
+
+# -- privacy ---------------------------------------------------------------------------------------------------------
+
+
+class Farewell(models.Model):
+    """The last record of a person who was erased, until it is delivered (:mod:`activation.export.farewell`)."""
+
+    dataflow = models.ForeignKey(Dataflow, models.CASCADE, related_name="+", verbose_name=_("dataflow"))
+    partition_key = models.CharField(_("partition key"), max_length=256)
+    data = models.BinaryField(_("record"))
+    created_at = models.DateTimeField(_("queued"), default=timezone.now)
+    available_at = models.DateTimeField(_("not before"), db_index=True)
+
+    class Meta:
+        verbose_name = _("last record")
+        verbose_name_plural = _("last records")
+
+    def __str__(self) -> str:
+        return f"{self.dataflow_id}: {self.pk}"

@@ -8,7 +8,7 @@ from celery import shared_task
 
 from activation import services
 from activation.alerts import messages, watch
-from activation.export import delivery, outbox
+from activation.export import delivery, farewell, outbox
 
 
 @shared_task
@@ -42,3 +42,9 @@ def send_alerts() -> None:
 def forget_alerts() -> None:
     """Delete what was told long ago."""
     watch.forget_old()
+
+
+@shared_task
+def send_farewells() -> None:
+    """Send the last records of who was erased."""
+    farewell.send_due()

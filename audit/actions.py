@@ -67,6 +67,7 @@ ACTIONS: dict[str, Action] = {
     "profile.identity_added": Action(_("Added an identity"), Kind.ADDED),
     "profile.identity_removed": Action(_("Removed an identity"), Kind.REMOVED),
     "profile.membership_set": Action(_("Set a membership")),
+    "profile.erased": Action(_("Erased a customer"), Kind.REMOVED),
     "profiles.imported": Action(_("Imported profiles"), Kind.ADDED),
     "schema_field.created": Action(_("Created a schema field"), Kind.ADDED),
     "schema_field.edited": Action(_("Changed a schema field")),

@@ -195,6 +195,11 @@ CELERY_BEAT_SCHEDULE = {
         "options": {"expires": 30},
     },
     "send_alerts": {"task": "activation.tasks.send_alerts", "schedule": 10.0, "options": {"expires": 10}},
+    "send_farewells": {
+        "task": "activation.tasks.send_farewells",
+        "schedule": 30.0,
+        "options": {"expires": 30},
+    },
     "forget_alerts": {
         "task": "activation.tasks.forget_alerts",
         "schedule": 24 * 3600.0,

@@ -45,3 +45,7 @@ class ProfileChange:
 # Sent inside the transaction that made the changes, with ``changes``: a list of ProfileChange, of one batch.
 # What a receiver raises rolls the whole batch back: nothing is lost, nothing half-written.
 profiles_changed = Signal()
+
+# A person is about to be erased: whoever knows more of them lets go. Sent inside the transaction that erases, with
+# ``profile_id``, and ``last_record``: destinations are to be told first.
+profile_erasing = Signal()

@@ -56,6 +56,7 @@ RIGHTS = {
     "activation.activate_destinations": _("Activate Destinations"),
     "activation.view_monitoring": _("View Monitoring"),
     "profiles.view_profile": _("View Profiles"),
+    "profiles.delete_profile": _("Erase Profiles"),
     "profiles.view_segment": _("View Segments"),
     "profiles.manage_segments": _("Manage Segments"),
     "profiles.view_inlet": _("View Inlets"),

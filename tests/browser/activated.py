@@ -12,6 +12,8 @@ _MAKE = """
 import json, sys
 from django.contrib.auth.models import User
 from activation import services as activation
+from activation.alerts import services as alerts
+from activation.alerts.watch import look
 from activation.models import Dataflow, FailedExport, PendingExport
 from audit.models import Entry
 from destinations.connectors.base import Connection
@@ -43,6 +45,9 @@ if made:
     ids = list(Segment.objects.order_by("name").values_list("pk", flat=True)[:3])
     activation.save_segments(destination=destination, version=0, by=by, shown=ids, ticked=ids)
     dataflow = Dataflow.objects.get(destination=destination)
+    alerts.subscribe(
+        destination=destination, user=by, wishes=alerts.Wishes(["run_started", "run_failed", "on_hold"])
+    )
     activation.finish(
         destination=destination, version=dataflow.version, by=by, segments=len(ids), attributes=4
     )
@@ -61,6 +66,7 @@ if run and not failure:
             code="MandatoryAttributeMissing" if number % 3 else "RecordTooLarge",
             reason="Mandatory but not there: personalEmail.address" if number % 3 else "1,234,567 bytes",
         )
+look()
 print(json.dumps({
     "waiting": PendingExport.objects.filter(dataflow=dataflow).count(),
     "account": str(account.pk), "destination": str(destination.pk), "run": str(run.pk) if run else "",
