@@ -24,6 +24,7 @@ RIGHTS: dict[str, Promise] = {
     "activation.activate_destinations": _("Activate Destinations"),
     "activation.view_monitoring": _("View Monitoring"),
     "profiles.view_profile": _("View Profiles"),
+    "profiles.delete_profile": _("Erase Profiles"),
     "profiles.view_segment": _("View Segments"),
     "profiles.manage_segments": _("Manage Segments"),
     "profiles.manage_schema": _("Manage Schema"),
@@ -34,7 +35,8 @@ RIGHTS: dict[str, Promise] = {
     "governance.view_policy": _("View Policies"),
     "governance.manage_labels": _("Manage Usage Labels"),
     "governance.manage_policies": _("Manage Policies"),
-    "audit.view_entry": _("View Audit Log"),
+    "audit.view_entry": _("View Audit"),
+    "audit.export_entry": _("Export Audit"),
     "access.view_people": _("View People"),
     "access.manage_people": _("Manage People"),
 }
@@ -44,11 +46,13 @@ IMPLIED: dict[str, str] = {
     "destinations.manage_destinations": "destinations.view_destination",
     "activation.activate_destinations": "destinations.view_destination",
     "profiles.manage_segments": "profiles.view_segment",
+    "profiles.delete_profile": "profiles.view_profile",
     "profiles.manage_schema": "profiles.view_segment",  # where the schema is
     "profiles.manage_namespaces": "profiles.view_identitynamespace",
     "profiles.manage_inlets": "profiles.view_inlet",
     "governance.manage_labels": "profiles.view_segment",  # the schema, where labels are
     "governance.manage_policies": "governance.view_policy",
+    "audit.export_entry": "audit.view_entry",
     "access.manage_people": "access.view_people",
 }
 
@@ -104,7 +108,7 @@ CORE_ROLES: dict[str, CoreRole] = {
         frozenset(
             {
                 "destinations.view_destination",
-                "profiles.view_profile",
+                "profiles.delete_profile",
                 "profiles.manage_schema",
                 "governance.manage_labels",
                 "governance.manage_policies",
@@ -122,7 +126,7 @@ CORE_ROLES: dict[str, CoreRole] = {
                 "profiles.view_identitynamespace",
                 "profiles.view_inlet",
                 "governance.view_policy",
-                "audit.view_entry",
+                "audit.export_entry",
                 "access.view_people",
             }
         ),

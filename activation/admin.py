@@ -11,16 +11,21 @@ from django.utils.translation import gettext_lazy as _
 from unfold.admin import ModelAdmin, TabularInline
 
 from activation.models import (
+    Alert,
+    AlertMessage,
     Dataflow,
     DataflowRun,
     Delivery,
     DraftAttribute,
     DraftSegment,
     FailedExport,
+    Farewell,
     Lane,
     MappedAttribute,
     MappedSegment,
+    Notice,
     PendingExport,
+    Subscription,
 )
 
 if TYPE_CHECKING:
@@ -176,3 +181,42 @@ class DeliveryAdmin(ReadOnlyAdmin):
     list_display = ["profile_key", "dataflow", "delivered_at", "shard", "sequence_number"]
     search_fields = ["profile__id", "dataflow__destination__name", "sequence_number"]
     list_select_related = ["dataflow__destination"]
+
+
+@admin.register(Subscription)
+class SubscriptionAdmin(ReadOnlyAdmin):
+    list_display = ["destination", "user", "by_email", "webhook_url", "problem", "problem_at"]
+    search_fields = ["destination__name", "user__username"]
+    list_select_related = ["destination", "user"]
+    exclude = ["webhook_secret"]
+
+
+@admin.register(Alert)
+class AlertAdmin(ReadOnlyAdmin):
+    list_display = ["raised_at", "kind", "dataflow", "well_since", "cleared_at"]
+    list_filter = ["kind"]
+    search_fields = ["dataflow__destination__name"]
+    list_select_related = ["dataflow__destination"]
+
+
+@admin.register(Notice)
+class NoticeAdmin(ReadOnlyAdmin):
+    list_display = ["created_at", "user", "alert", "cleared", "read_at"]
+    search_fields = ["user__username", "alert__dataflow__destination__name"]
+    list_select_related = ["user", "alert"]
+
+
+@admin.register(AlertMessage)
+class AlertMessageAdmin(ReadOnlyAdmin):
+    list_display = ["created_at", "channel", "subscription", "alert", "attempts", "available_at"]
+    list_filter = ["channel"]
+    search_fields = ["subscription__destination__name", "subscription__user__username"]
+    list_select_related = ["subscription__destination", "subscription__user", "alert"]
+
+
+@admin.register(Farewell)
+class FarewellAdmin(ReadOnlyAdmin):
+    list_display = ["created_at", "dataflow", "available_at"]
+    search_fields = ["dataflow__destination__name"]
+    list_select_related = ["dataflow__destination"]
+    exclude = ["data", "partition_key"]

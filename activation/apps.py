@@ -12,14 +12,16 @@ class ActivationConfig(AppConfig):
 
     def ready(self) -> None:
         from activation.export import triggers
-        from destinations.signals import connection_changed, destination_leaving
+        from destinations.signals import alerts_wanted, connection_changed, destination_leaving
         from governance.signals import asking_uses
-        from profiles.signals import profiles_changed
+        from profiles.signals import profile_erasing, profiles_changed
 
         profiles_changed.connect(triggers.queue_exports, dispatch_uid="activation.export")
         connection_changed.connect(_try_again, dispatch_uid="activation.export")
         destination_leaving.connect(_let_go, dispatch_uid="activation.export")
         asking_uses.connect(_live_uses, dispatch_uid="activation")
+        profile_erasing.connect(_say_farewell, dispatch_uid="activation.export")
+        alerts_wanted.connect(_subscribe, dispatch_uid="activation.alerts")
 
 
 def _try_again(sender: Any = None, *, destination_ids: list[Any], **_kwargs: Any) -> None:
@@ -47,3 +49,18 @@ def _live_uses(sender: Any = None, **_kwargs: Any) -> list[Any]:
     from activation.selectors import uses
 
     return list(uses(Dataflow.objects.filter(state=Dataflow.State.ENABLED)))
+
+
+def _subscribe(sender: Any = None, *, destination: Any, user: Any, kinds: Any, **_kwargs: Any) -> None:
+    from activation.alerts import services
+
+    services.subscribe(destination=destination, user=user, wishes=services.Wishes(kinds))
+
+
+def _say_farewell(sender: Any = None, *, profile_id: Any, last_record: bool, **_kwargs: Any) -> None:
+    """Lock what waits of the person in the order in which delivery does; write the last records."""
+    from activation.export import farewell, outbox
+
+    outbox.lock([profile_id])
+    if last_record:
+        farewell.queue(profile_id)

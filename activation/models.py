@@ -15,7 +15,8 @@ from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 from django.utils.translation import pgettext_lazy
 
-from destinations.models import Destination
+from destinations.fields import EncryptedJSONField
+from destinations.models import AlertKind, Destination
 from profiles.models import Profile, SchemaField, Segment
 
 SLOTS = 256
@@ -417,3 +418,141 @@ class Delivery(models.Model):
 
     def __str__(self) -> str:
         return f"{self.shard}/{self.sequence_number}"
+
+
+# -- alerts ----------------------------------------------------------------------------------------------------------
+
+
+class Subscription(models.Model):
+    """What a person wants to be told of a destination: by the bell always, by e-mail and webhook where they say so."""
+
+    destination = models.ForeignKey(
+        Destination, models.CASCADE, related_name="subscriptions", verbose_name=_("destination")
+    )
+    user = models.ForeignKey(
+        settings.AUTH_USER_MODEL, models.CASCADE, related_name="+", verbose_name=_("user")
+    )
+    kinds = models.JSONField(_("alerts"), default=list)  # AlertKind
+    by_email = models.BooleanField(_("by e-mail"), default=True)
+    language = models.CharField(_("language"), max_length=10, default=settings.LANGUAGE_CODE)
+    webhook_url = models.CharField(_("webhook URL"), max_length=500, blank=True)
+    webhook_secret = EncryptedJSONField(_("webhook secret"), default=dict, blank=True)  # {"secret": …}
+    # The last message that could not be sent, and why; empty once one arrives again.
+    problem = models.TextField(_("problem"), blank=True, editable=False)
+    problem_at = models.DateTimeField(_("problem at"), null=True, editable=False)
+    created_at = models.DateTimeField(_("created"), default=timezone.now)
+
+    class Meta:
+        verbose_name = _("alert subscription")
+        verbose_name_plural = _("alert subscriptions")
+        constraints = [models.UniqueConstraint(fields=["destination", "user"], name="subscription_once")]
+
+    def __str__(self) -> str:
+        return f"{self.destination} → {self.user}"
+
+
+class Alert(models.Model):
+    """Something that people are told: that a run did something, or that a trouble began (and, later, ended).
+
+    A trouble is one alert from its beginning to its end, however often it is seen: the database knows it once.
+    """
+
+    dataflow = models.ForeignKey(Dataflow, models.CASCADE, related_name="alerts", verbose_name=_("dataflow"))
+    kind = models.CharField(_("kind"), max_length=16, choices=AlertKind)
+    run = models.ForeignKey(
+        DataflowRun, models.CASCADE, null=True, related_name="+", verbose_name=_("dataflow run")
+    )
+    facts = models.JSONField(_("facts"), default=dict)  # codes and counts; nothing of a customer
+    raised_at = models.DateTimeField(_("raised"), default=timezone.now)
+    well_since = models.DateTimeField(_("well since"), null=True)  # not seen any more, but it may come again
+    cleared_at = models.DateTimeField(_("cleared"), null=True)
+
+    class Meta:
+        verbose_name = _("alert")
+        verbose_name_plural = _("alerts")
+        constraints = [
+            models.UniqueConstraint(fields=["run", "kind"], name="alert_once_a_run"),
+            models.UniqueConstraint(
+                fields=["dataflow", "kind"],
+                condition=Q(run__isnull=True, cleared_at__isnull=True),
+                name="alert_once_at_a_time",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.kind}: {self.dataflow_id}"
+
+
+class Notice(models.Model):
+    """A line under somebody's bell."""
+
+    alert = models.ForeignKey(Alert, models.CASCADE, related_name="notices", verbose_name=_("alert"))
+    user = models.ForeignKey(
+        settings.AUTH_USER_MODEL, models.CASCADE, related_name="+", verbose_name=_("user")
+    )
+    cleared = models.BooleanField(_("all-clear"), default=False)
+    created_at = models.DateTimeField(_("at"), default=timezone.now)
+    read_at = models.DateTimeField(_("read"), null=True)
+
+    class Meta:
+        verbose_name = _("notice")
+        verbose_name_plural = _("notices")
+        constraints = [models.UniqueConstraint(fields=["alert", "user", "cleared"], name="notice_once")]
+        indexes = [
+            models.Index(fields=["user", "id"], name="notice_newest"),
+            models.Index(fields=["user"], condition=Q(read_at=None), name="notice_unread"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.alert_id} → {self.user_id}"
+
+
+class AlertMessage(models.Model):
+    """The outbox of alerts: a message that is to be sent; gone once it is."""
+
+    class Channel(models.TextChoices):
+        EMAIL = "email", _("E-mail")
+        WEBHOOK = "webhook", _("Webhook")
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    subscription = models.ForeignKey(
+        Subscription, models.CASCADE, related_name="messages", verbose_name=_("alert subscription")
+    )
+    alert = models.ForeignKey(Alert, models.CASCADE, related_name="+", verbose_name=_("alert"))
+    cleared = models.BooleanField(_("all-clear"), default=False)
+    channel = models.CharField(_("channel"), max_length=8, choices=Channel)
+    created_at = models.DateTimeField(_("queued"), default=timezone.now)
+    available_at = models.DateTimeField(_("not before"), default=timezone.now, db_index=True)
+    attempts = models.PositiveSmallIntegerField(_("attempts"), default=0)
+
+    class Meta:
+        verbose_name = _("alert message")
+        verbose_name_plural = _("alert messages")
+        constraints = [
+            models.UniqueConstraint(
+                fields=["subscription", "alert", "cleared", "channel"], name="alert_message_once"
+            )
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.channel}: {self.alert_id}"
+
+
+# -- privacy ---------------------------------------------------------------------------------------------------------
+
+
+class Farewell(models.Model):
+    """The last record of a person who was erased, until it is delivered (:mod:`activation.export.farewell`)."""
+
+    dataflow = models.ForeignKey(Dataflow, models.CASCADE, related_name="+", verbose_name=_("dataflow"))
+    partition_key = models.CharField(_("partition key"), max_length=256)
+    data = models.BinaryField(_("record"))
+    created_at = models.DateTimeField(_("queued"), default=timezone.now)
+    available_at = models.DateTimeField(_("not before"), db_index=True)
+
+    class Meta:
+        verbose_name = _("last record")
+        verbose_name_plural = _("last records")
+
+    def __str__(self) -> str:
+        return f"{self.dataflow_id}: {self.pk}"

@@ -21,6 +21,7 @@ from django.utils.functional import Promise
 from django.utils.translation import gettext_lazy as _
 from django.utils.translation import ngettext
 
+import audit
 from activation import backlog, selectors
 from activation.export import outbox
 from activation.models import (
@@ -211,6 +212,7 @@ def discard(*, destination: Destination, version: int, by: AbstractBaseUser) -> 
             return
         _refuse_stale(dataflow, version, by)
         _drop_draft(dataflow, by)
+        audit.record("dataflow.draft_discarded", destination)
 
 
 # -- live ----------------------------------------------------------------------------------------------------------
@@ -244,6 +246,7 @@ def finish(
                 raise NothingToFinish
             _refuse_incomplete(dataflow, segments, attributes)
             outbox.lock_mapping(dataflow)
+            before = _told(dataflow)
             added = _segments_live(dataflow)
             _attributes_live(dataflow)
             _refuse_forbidden(dataflow)
@@ -255,6 +258,7 @@ def finish(
             queued = outbox.backfill(dataflow, added)
             if queued:
                 _note_bulk(dataflow)
+            audit.record("dataflow.finished", destination, before, _told(dataflow) | {"queued": queued})
     except IntegrityError as error:
         # Deleted between our look and our write.
         raise Refused(_("A segment or field was deleted meanwhile. Look at the activation again.")) from error
@@ -278,6 +282,7 @@ def enable(*, destination: Destination) -> bool | None:
             return None
         _switch(dataflow, Dataflow.State.ENABLED)
         _refuse_forbidden(dataflow)
+        audit.record("dataflow.enabled", destination)
     return outbox.wake(dataflow)
 
 
@@ -292,6 +297,7 @@ def disable(*, destination: Destination) -> bool:
         if dataflow.state == Dataflow.State.DISABLED:
             return False
         _switch(dataflow, Dataflow.State.DISABLED)
+        audit.record("dataflow.disabled", destination)
     return True
 
 
@@ -315,6 +321,7 @@ def drain(*, destination: Destination) -> bool | None:
             _switch(dataflow, Dataflow.State.ENABLED, draining_since=timezone.now())
         else:
             _switch(dataflow, Dataflow.State.DISABLED)
+        audit.record("dataflow.draining" if waits else "dataflow.disabled", destination)
     return waits
 
 
@@ -322,10 +329,16 @@ def finish_drains() -> int:
     """Disable what is drained: nothing of what waited then is left. The sweep calls it. Returns how many."""
     left = PendingExport.objects.filter(dataflow=OuterRef("pk"), created_at__lte=OuterRef("draining_since"))
     draining = Dataflow.objects.filter(state=Dataflow.State.ENABLED, draining_since__isnull=False)
-    drained = draining.exclude(Exists(left)).update(state=Dataflow.State.DISABLED, draining_since=None)
-    if drained:
-        log.info("drained", count=drained)
-    return drained
+    wanted = draining.exclude(Exists(left)).select_related("destination")
+    if not wanted.exists():
+        return 0
+    with transaction.atomic():
+        drained = list(wanted.select_for_update(of=["self"], no_key=True))
+        for dataflow in drained:
+            _switch(dataflow, Dataflow.State.DISABLED)
+            audit.record("dataflow.disabled", dataflow.destination, after={"drained": True})
+    log.info("drained", count=len(drained))
+    return len(drained)
 
 
 def _finished(destination: Destination) -> Dataflow:
@@ -373,7 +386,7 @@ def set_lanes(*, destination: Destination, count: int, by: AbstractBaseUser | No
         dataflow = _finished(destination)
         if dataflow.lane_count == count:
             return False
-        _audit("lanes_changed", dataflow, by, before=dataflow.lane_count, count=count)
+        _note("lanes_changed", dataflow, by, before=dataflow.lane_count, count=count)
         dataflow.lane_count = count
         dataflow.save(update_fields=["lane_count", "updated_at"])
     outbox.wake(dataflow)
@@ -397,8 +410,9 @@ def _drop(destination: Destination, by: AbstractBaseUser | None, event: str, *, 
     dataflow = selectors.find_dataflow(destination)
     if dataflow is None:
         return 0
-    dropped = backlog.drop(dataflow.pk, only_bulk=only_bulk)
-    _audit(event, dataflow, by, count=dropped)
+    with transaction.atomic():
+        dropped = backlog.drop(dataflow.pk, only_bulk=only_bulk)
+        _note(event, dataflow, by, count=dropped)
     return dropped
 
 
@@ -427,7 +441,7 @@ def replay(
         queued = _queue_many(dataflow, selectors.to_replay(dataflow, period))
         if queued and not _note_bulk(dataflow, seen):
             raise _queued_meanwhile()
-        _audit("replayed", dataflow, by, count=queued)
+        _note("replayed", dataflow, by, count=queued)
     return _woken(dataflow, queued)
 
 
@@ -451,7 +465,7 @@ def replay_failures(
             )
             queued = _queue_many(dataflow, Profile.objects.filter(pk__in=ours.order_by().values("profile")))
             _note_bulk(dataflow)
-        _audit("failures_replayed", dataflow, by, count=closed)
+        _note("failures_replayed", dataflow, by, count=closed)
     return _woken(dataflow, queued, closed)
 
 
@@ -469,10 +483,11 @@ def discard_failures(
     note = note.strip()
     if not note:
         raise Refused(_("Say why they are discarded."), step="note")
-    closed = _close(failures, FailedExport.State.DISCARDED, by, timezone.now(), note[:500])
-    dataflow = selectors.find_dataflow(destination)
-    if dataflow is not None:
-        _audit("failures_discarded", dataflow, by, count=closed)
+    with transaction.atomic():
+        closed = _close(failures, FailedExport.State.DISCARDED, by, timezone.now(), note[:500])
+        dataflow = selectors.find_dataflow(destination)
+        if dataflow is not None:
+            _note("failures_discarded", dataflow, by, count=closed)
     return closed
 
 
@@ -518,8 +533,21 @@ def _woken(dataflow: Dataflow, queued: int, failures: int = 0) -> Replayed:
     return Replayed(queued, outbox.wake(dataflow) if enabled and queued else True, enabled, failures)
 
 
-def _audit(event: str, dataflow: Dataflow, by: AbstractBaseUser | None, **numbers: int) -> None:
+def _note(event: str, dataflow: Dataflow, by: AbstractBaseUser | None, **numbers: int) -> None:
+    """For those who watch the logs, and for the audit trail."""
     log.info(event, dataflow_id=str(dataflow.pk), by=by.pk if by else None, **numbers)
+    audit.record(f"dataflow.{event}", dataflow.destination, after=numbers)
+
+
+def _told(dataflow: Dataflow) -> dict[str, list[str]]:
+    """What the audit trail tells of what is live."""
+    segments = MappedSegment.objects.filter(dataflow=dataflow).order_by("segment__name")
+    attributes = MappedAttribute.objects.filter(dataflow=dataflow).order_by("position")
+    return {
+        "segments": list(segments.values_list("segment__name", flat=True)),
+        "attributes": list(attributes.values_list("field__path", flat=True)),
+        "mandatory": list(attributes.filter(mandatory=True).values_list("field__path", flat=True)),
+    }
 
 
 # -- inside --------------------------------------------------------------------------------------------------------

@@ -7,7 +7,8 @@ import uuid
 from celery import shared_task
 
 from activation import services
-from activation.export import delivery, outbox
+from activation.alerts import messages, watch
+from activation.export import delivery, farewell, outbox
 
 
 @shared_task
@@ -23,3 +24,27 @@ def sweep() -> None:
     """
     services.finish_drains()
     outbox.wake_lanes(delivery.startable(), again=True)
+
+
+@shared_task
+def look_for_alerts() -> None:
+    """See what people want to be told."""
+    watch.look()
+
+
+@shared_task
+def send_alerts() -> None:
+    """Send the messages that are due."""
+    messages.send_waiting()
+
+
+@shared_task
+def forget_alerts() -> None:
+    """Delete what was told long ago."""
+    watch.forget_old()
+
+
+@shared_task
+def send_farewells() -> None:
+    """Send the last records of who was erased."""
+    farewell.send_due()

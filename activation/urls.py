@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from django.urls import path
 
+from activation.alerts import views as alerts
 from activation.views import controls, failures, monitoring, wizard
 
 app_name = "activation"
@@ -28,6 +29,11 @@ urlpatterns = [
     path("<uuid:destination_id>/failures/discard/", failures.discard, name="failures_discard"),
     path("<uuid:destination_id>/failures/download/", failures.download, name="failures_download"),
     path("failures/<int:failure_id>/", failures.failure, name="failure"),
+    # Alerts
+    path("alerts/", alerts.alerts, name="alerts"),
+    path("alerts/bell/", alerts.bell, name="bell"),
+    path("alerts/read/", alerts.read, name="alerts_read"),
+    path("<uuid:destination_id>/alerts/", alerts.subscription, name="subscription"),
     # Monitoring: parts for other pages, and pages of their own
     path("<uuid:destination_id>/runs/", monitoring.runs, name="runs"),
     path("<uuid:destination_id>/capacity/", monitoring.stream_capacity, name="capacity"),

@@ -87,6 +87,7 @@ class EncryptedJSONField(_TextField):
     """Holds an :class:`Encrypted`; a plain mapping that is assigned is encrypted when it is saved."""
 
     description = _("Encrypted JSON")
+    secret = True  # the audit trail tells that it changed, and no more
 
     def from_db_value(self, value: str | None, expression: Any, connection: Any) -> Encrypted | None:
         return None if value is None else Encrypted(value)

@@ -11,7 +11,7 @@ from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from destinations.connectors.base import DestinationForm
-from destinations.models import Account, Destination
+from destinations.models import Account, AlertKind, Destination
 from destinations.services import Setup
 from governance.models import MarketingAction
 from profiles import selectors as store
@@ -98,6 +98,16 @@ class SetupForm(forms.Form):
         widget=forms.TextInput({"autocomplete": "off"}),
     )
 
+    alerts = forms.MultipleChoiceField(
+        label=_("Tell me when"),
+        choices=AlertKind.choices,
+        required=False,
+        widget=forms.CheckboxSelectMultiple,
+        help_text=_(
+            "By the bell at the top and by e-mail. The page of the destination has more ways, and changes it."
+        ),
+    )
+
     def __init__(
         self, data: Any = None, *, destination: Destination | None = None, initial: Any = None, **kwargs: Any
     ) -> None:
@@ -121,6 +131,7 @@ class SetupForm(forms.Form):
         """The form as a person left it, not checked yet."""
         typed: dict[str, Any] = {name: data.get(name, "") for name in cls.base_fields}
         typed["marketing_actions"] = data.getlist("marketing_actions")
+        typed["alerts"] = data.getlist("alerts")
         for name in ("include_segment_names", "include_segment_timestamps", "include_delivery"):
             typed[name] = name in data
         return cls(initial=typed, destination=destination)
@@ -140,6 +151,7 @@ class SetupForm(forms.Form):
             include_delivery=cleaned["include_delivery"],
             partition_key=cleaned["partition_key"],
             marketing_actions=[action.pk for action in cleaned["marketing_actions"]],
+            alerts=cleaned["alerts"],
         )
 
 

@@ -22,6 +22,18 @@ if TYPE_CHECKING:
     from activation.models import Dataflow
 
 
+class AlertKind(models.TextChoices):
+    """What people can be told of a destination. Who watches is ``activation.alerts``."""
+
+    RUN_STARTED = "run_started", _("A flow run starts")
+    RUN_SUCCEEDED = "run_succeeded", _("A flow run succeeds")
+    RUN_FAILED = "run_failed", _("A flow run fails")
+    DELAYED = "delayed", _("Records are delayed")
+    SKIPPED = "skipped", _("Too many profiles are skipped")
+    ON_HOLD = "on_hold", _("The destination takes no records")
+    CREDENTIALS = "credentials", _("The credentials fail")
+
+
 class Account(models.Model):
     """Credentials for one destination type (in AEP's API: a base connection)."""
 

@@ -21,11 +21,12 @@ from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 from django.views.decorators.debug import sensitive_variables
 
+import audit
 from destinations import connectors
 from destinations.connectors.base import Check, CheckStatus, Connection
 from destinations.fields import Encrypted, KeyLost
 from destinations.models import Account, Destination
-from destinations.signals import connection_changed, destination_leaving
+from destinations.signals import alerts_wanted, connection_changed, destination_leaving
 from governance import enforcement
 from governance.models import MarketingAction
 
@@ -78,6 +79,7 @@ class Setup:
     include_delivery: bool = False
     partition_key: str = Destination.PARTITION_BY_PROFILE
     marketing_actions: Collection[uuid.UUID] = ()
+    alerts: Collection[str] = ()  # AlertKind: what its maker wants to be told; only of a new one
 
     def actions(self) -> QuerySet[MarketingAction]:
         """Those of the marketing actions that are still there."""
@@ -148,6 +150,8 @@ def connect_account(
                     **_stored(connector, name, connection),
                 },
             )
+            if created:
+                audit.record("account.connected", account, after=_told(account))
     except IntegrityError:
         raise _account_name_taken() from None
     if not created and not _is(account, connector, name, connection):
@@ -204,9 +208,11 @@ def edit_account(*, account: Account, seen: datetime, name: str, connection: Con
                 changed = {"name": name}
             else:
                 changed = _stored(account.connector, name, connection)
+            before = _told(locked)
             for attribute, value in changed.items():
                 setattr(locked, attribute, value)
             locked.save(update_fields=[*changed, "updated_at"])
+            audit.record("account.edited", locked, before, _told(locked))
             if not same:
                 _announce(Destination.objects.filter(account=locked).values_list("pk", flat=True))
     except IntegrityError:
@@ -224,6 +230,7 @@ def delete_account(account_id: uuid.UUID) -> None:
         with transaction.atomic():
             account = Account.objects.select_for_update().filter(pk=account_id).first()
             if account is not None:
+                audit.record("account.deleted", account, _told(account))
                 account.delete()
     except (ProtectedError, IntegrityError):
         names = list(Destination.objects.filter(account=account_id).values_list("name", flat=True))
@@ -255,6 +262,7 @@ def rotate_keys() -> Rotation:
             accounts = accounts.filter(pk__gt=last)
         batch = list(accounts[:ROTATED_AT_ONCE])
         if not batch:
+            audit.record("account.keys_rotated", after={"count": done.rotated, "lost": done.lost})
             return done
         last = batch[-1].pk
         with transaction.atomic():
@@ -293,6 +301,11 @@ def _is(account: Account, connector: str, name: str, connection: Connection) -> 
     )
 
 
+def _told(account: Account) -> dict[str, Any]:
+    """What the audit trail tells of an account."""
+    return audit.state(account, "name", "connector", "masked", "settings", "credentials")
+
+
 def _account_name_taken() -> Refused:
     return Refused(_("There is an account with this name already."), "name")
 
@@ -304,6 +317,11 @@ def _account_edited() -> EditedByOther:
 
 
 # -- destinations --------------------------------------------------------------------------------------------------
+
+_TOLD = (  # what the audit trail tells
+    "account", "name", "description", "settings", "include_segment_names", "include_segment_timestamps",
+    "include_delivery", "partition_key", "marketing_actions",
+)  # fmt: skip
 
 
 def create_destination(
@@ -334,6 +352,9 @@ def create_destination(
         )
         if created:
             destination.marketing_actions.set(setup.actions())
+            if setup.alerts and by is not None:
+                alerts_wanted.send(sender=Destination, destination=destination, user=by, kinds=setup.alerts)
+            audit.record("destination.created", destination, after=audit.state(destination, *_TOLD))
     return destination
 
 
@@ -370,12 +391,14 @@ def edit_destination(*, destination_id: uuid.UUID, version: int, setup: Setup) -
                 return destination
             raise _destination_edited()
         columns = setup.columns()
+        before = audit.state(destination, *_TOLD)
         for attribute, value in columns.items():
             setattr(destination, attribute, value)
         destination.version += 1
         destination.save(update_fields=[*columns, "version", "updated_at"])
         destination.marketing_actions.set(setup.actions())
         _refuse_forbidden()
+        audit.record("destination.edited", destination, before, audit.state(destination, *_TOLD))
         _announce([destination.pk])
     return destination
 
@@ -388,6 +411,7 @@ def delete_destination(destination_id: uuid.UUID) -> None:
     with transaction.atomic():
         destination = Destination.objects.select_for_update().filter(pk=destination_id).first()
         if destination is not None:
+            audit.record("destination.deleted", destination, audit.state(destination, *_TOLD))
             destination_leaving.send(sender=Destination, destination_id=destination.pk)
             destination.delete()
 

@@ -8,6 +8,10 @@ from django.dispatch import Signal
 # may go on. Sent inside the transaction of the change, with ``destination_ids``: a list of UUIDs.
 connection_changed = Signal()
 
+# Who made a destination wants to be told of it: ``destination``, ``user`` and ``kinds`` (AlertKind). Sent inside the
+# transaction that makes it.
+alerts_wanted = Signal()
+
 # A destination is about to be deleted: whoever delivers to it lets go. Sent inside the transaction of the deletion,
 # with ``destination_id``.
 destination_leaving = Signal()

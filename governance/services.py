@@ -17,6 +17,7 @@ from django.utils.functional import Promise
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
+import audit
 from governance.conditions import Condition
 from governance.enforcement import enforced, lock
 from governance.models import Label, MarketingAction, Policy
@@ -84,6 +85,7 @@ def create_marketing_action(*, name: str, description: str = "") -> MarketingAct
     action = MarketingAction(name=checked_name(MarketingAction, name), description=description.strip())
     with _naming(MarketingAction):
         action.save()
+        audit.record("marketing_action.created", action, after=audit.state(action))
     return action
 
 
@@ -91,10 +93,12 @@ def edit_marketing_action(action: MarketingAction, *, name: str, description: st
     """Another name or description. Raises ValidationError: core ones do not change."""
     if action.core:
         raise _core_action()
+    before = audit.state(action)
     action.name = checked_name(MarketingAction, name, action)
     action.description = description.strip()
     with _naming(MarketingAction):
         action.save()
+        audit.record("marketing_action.edited", action, before, audit.state(action))
     return action
 
 
@@ -109,6 +113,7 @@ def delete_marketing_action(action: MarketingAction) -> None:
     with transaction.atomic():
         lock()
         _refuse_used(action)
+        audit.record("marketing_action.deleted", action, audit.state(action))
         action.delete()
 
 

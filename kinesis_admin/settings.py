@@ -76,6 +76,7 @@ INSTALLED_APPS = [
     "csp",
     "kinesis_admin",
     "access",
+    "audit",
     "profiles",
     "governance",
     "destinations",
@@ -93,6 +94,7 @@ MIDDLEWARE = [
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "allauth.account.middleware.AccountMiddleware",
     "kinesis_admin.middleware.RequestLogMiddleware",
+    "audit.middleware.AuditMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "django_htmx.middleware.HtmxMiddleware",
@@ -209,6 +211,22 @@ CELERY_BEAT_SCHEDULE_FILENAME = str(VAR_DIR / "beat-schedule")
 CELERY_BEAT_SCHEDULE = {
     # What a dead worker left, and what was queued while Redis was away. A sweep that came late is not caught up.
     "sweep": {"task": "activation.tasks.sweep", "schedule": 5.0, "options": {"expires": 5}},
+    "look_for_alerts": {
+        "task": "activation.tasks.look_for_alerts",
+        "schedule": 30.0,
+        "options": {"expires": 30},
+    },
+    "send_alerts": {"task": "activation.tasks.send_alerts", "schedule": 10.0, "options": {"expires": 10}},
+    "send_farewells": {
+        "task": "activation.tasks.send_farewells",
+        "schedule": 30.0,
+        "options": {"expires": 30},
+    },
+    "forget_alerts": {
+        "task": "activation.tasks.forget_alerts",
+        "schedule": 24 * 3600.0,
+        "options": {"expires": 3600},
+    },
     "evaluate_waiting": {
         "task": "profiles.tasks.evaluate_waiting",
         "schedule": 10.0,
@@ -228,6 +246,11 @@ CELERY_BEAT_SCHEDULE = {
         "task": "profiles.tasks.fold_counts",
         "schedule": 60.0,
         "options": {"expires": 60},
+    },
+    "forget_audit": {
+        "task": "audit.tasks.forget_old",
+        "schedule": 24 * 3600.0,
+        "options": {"expires": 3600},
     },
     "forget_messages": {
         "task": "profiles.tasks.forget_messages",
@@ -259,6 +282,15 @@ DJANGO_STRUCTLOG_STATUS_4XX_LOG_LEVEL = logging.INFO
 
 # Hosts (`host` or `host:port`) that an account's own endpoint URL may name; none by default: only AWS itself.
 KINESIS_ENDPOINT_HOSTS: list[str] = env.list("KINESIS_ENDPOINT_HOSTS", default=[])
+
+# --- Alerts --------------------------------------------------------------------------------------------------------
+
+# A change that has waited for so many seconds is late: within ten minutes is what AEP promises of 95 %.
+ALERT_DELAY = env.int("ALERT_DELAY", default=600)
+# Excluded profiles of an hour, in percent of those received: more are too many.
+ALERT_SKIP_PERCENT = env.float("ALERT_SKIP_PERCENT", default=10.0)
+# Hosts (`host` or `host:port`) that a webhook may name though they are private, or speak plain HTTP.
+WEBHOOK_HOSTS: list[str] = env.list("WEBHOOK_HOSTS", default=[])
 
 # --- Security ------------------------------------------------------------------------------------------------------
 
@@ -392,6 +424,13 @@ FILE_UPLOAD_HANDLERS = [
     "django.core.files.uploadhandler.MemoryFileUploadHandler",
     "profiles.uploads.files.LimitedUploadHandler",
 ]
+
+# --- Audit ----------------------------------------------------------------------------------------------------------
+
+# For how long the trail is kept. The database refuses to delete what is younger than a year.
+AUDIT_DAYS = env.int("AUDIT_DAYS", default=365)
+if AUDIT_DAYS < 365:
+    raise ImproperlyConfigured("AUDIT_DAYS is 365 or more: the database keeps the audit trail for a year.")
 
 # --- Monitoring -----------------------------------------------------------------------------------------------------
 

@@ -25,5 +25,6 @@ urlpatterns = [
     path("destinations/", include("destinations.urls")),
     path("activation/", include("activation.urls")),
     path("governance/", include("governance.urls")),
+    path("audit/", include("audit.urls")),
     path("", include("profiles.urls")),
 ]

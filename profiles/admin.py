@@ -21,6 +21,7 @@ from unfold.admin import ModelAdmin, TabularInline
 from unfold.widgets import UnfoldAdminSelectWidget, UnfoldAdminTextareaWidget, UnfoldAdminTextInputWidget
 
 from profiles import selectors, services
+from profiles.erasure.services import erase
 from profiles.ingest import Refused, check_attributes, check_segment_id
 from profiles.inlets.services import delete_inlet
 from profiles.models import (
@@ -385,10 +386,11 @@ class ProfileAdmin(Admin):
         obj.pk = made.pk
 
     def delete_model(self, request: HttpRequest, obj: Profile) -> None:
-        services.delete_profiles(Profile.objects.filter(pk=obj.pk))
+        erase(obj.pk)
 
     def delete_queryset(self, request: HttpRequest, queryset: QuerySet[Profile]) -> None:
-        services.delete_profiles(queryset)
+        for profile in queryset:
+            erase(profile.pk)
 
     def save_formset(self, request: HttpRequest, form: Any, formset: Any, change: bool) -> None:
         formset.save(commit=False)

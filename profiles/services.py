@@ -18,6 +18,7 @@ from django.db.models import CASCADE, PROTECT, Count, ForeignObjectRel, Model, P
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
+import audit
 from profiles import signals
 from profiles.ingest import (
     Fragment,
@@ -46,6 +47,7 @@ from profiles.segmentation.counts import Change, add_counts
 from profiles.segmentation.rules import live_rules
 
 NAME_MAX_LENGTH = 255  # of a segment
+_TOLD = ("name", "description", "origin", "rule", "state")  # what the audit trail tells of a segment
 NAMED_IN_REASON = 5  # of what stands in the way of a deletion
 
 
@@ -69,7 +71,9 @@ def create_profile(
         outcome = write(Fragment(identities=identities, attributes=attributes or {}))
         if outcome.result != Result.CREATED:
             raise ValidationError(_("There is a profile with this identity already."))
-        return Profile.objects.get(pk=outcome.profile_id)  # type: ignore[misc]
+        made = Profile.objects.get(pk=outcome.profile_id)  # type: ignore[misc]
+        audit.record("profile.created", made)
+        return made
 
 
 def edit_attributes(profile_id: uuid.UUID, *, shown: Mapping[str, Any], wanted: Mapping[str, Any]) -> Outcome:
@@ -80,11 +84,19 @@ def edit_attributes(profile_id: uuid.UUID, *, shown: Mapping[str, Any], wanted: 
         shown: the attributes as the person saw them. What another wrote meanwhile stays.
         wanted: the attributes as the person left them.
     """
-    return write(Fragment(profile_id=profile_id, attributes=difference(shown, wanted)))
+    changed = difference(shown, wanted)
+    with transaction.atomic():
+        outcome = write(Fragment(profile_id=profile_id, attributes=changed))
+        # Which ones, and not what is in them: what is known of a customer can be erased, the trail can't.
+        audit.record("profile.edited", Profile(pk=profile_id), after={"attributes": sorted(changed)})
+    return outcome
 
 
 def add_identity(profile_id: uuid.UUID, *, namespace: str, value: str) -> Outcome:
-    return write(Fragment(profile_id=profile_id, identities=[(namespace, value)]))
+    with transaction.atomic():
+        outcome = write(Fragment(profile_id=profile_id, identities=[(namespace, value)]))
+        audit.record("profile.identity_added", Profile(pk=profile_id), after={"namespace": namespace})
+    return outcome
 
 
 def delete_profiles(profiles: QuerySet[Profile]) -> None:
@@ -110,12 +122,16 @@ def remove_identities(identities: Sequence[Identity]) -> None:
     Args:
         identities: with their namespaces.
     """
-    ingest(
-        [
-            Fragment(profile_id=row.profile_id, identities_removed=[(row.namespace.code, row.value)])
-            for row in identities
-        ]
-    )
+    with transaction.atomic():
+        ingest(
+            [
+                Fragment(profile_id=row.profile_id, identities_removed=[(row.namespace.code, row.value)])
+                for row in identities
+            ]
+        )
+        for row in identities:
+            removed = {"namespace": row.namespace.code}
+            audit.record("profile.identity_removed", Profile(pk=row.profile_id), removed)
 
 
 def set_membership(
@@ -131,7 +147,11 @@ def set_membership(
     """
     if segment_id in live_rules():
         raise ValidationError(_("The rule of this segment says who is in it."))
-    return write(Fragment(profile_id=profile_id, memberships={segment_id: (status, moment)}))
+    with transaction.atomic():
+        outcome = write(Fragment(profile_id=profile_id, memberships={segment_id: (status, moment)}))
+        told = {"segment": segment_id, "status": status}
+        audit.record("profile.membership_set", Profile(pk=profile_id), after=told)
+    return outcome
 
 
 # --- Segments ------------------------------------------------------------------------------------------------------
@@ -159,6 +179,7 @@ def create_segment(
     with _changing(segment):
         _check(segment)
         segment.save(force_insert=True)
+        audit.record("segment.created", segment, after=audit.state(segment, *_TOLD))
         _rule_changed(segment)
     return segment
 
@@ -186,6 +207,7 @@ def edit_segment(
     """
     with _changing(segment):
         _reload(segment)
+        before = audit.state(segment, *_TOLD)
         rule_changed = segment.rule != rule
         if version not in (None, segment.rule_version) and rule_changed:
             raise ValidationError(
@@ -201,6 +223,7 @@ def edit_segment(
         segment.name, segment.description, segment.rule = name, description, rule
         _check(segment)
         segment.save(update_fields=["name", "description", "rule", "rule_version", "state", "updated_at"])
+        audit.record("segment.edited", segment, before, audit.state(segment, *_TOLD))
         if rule_changed or publish:
             _rule_changed(segment)
         if rule_changed:
@@ -213,6 +236,9 @@ def publish_segment(segment: Segment) -> None:
     with _changing(segment):
         _reload(segment)
         if segment.state != Segment.State.LIVE:
+            audit.record(
+                "segment.published", segment, {"state": segment.state}, {"state": Segment.State.LIVE}
+            )
             _set_state(segment, Segment.State.LIVE)
             _rule_changed(segment)
 
@@ -239,6 +265,7 @@ def archive_segment(segment: Segment) -> None:
         if users := protecting([segment]):
             message = _("“%(name)s” is in use by %(users)s and can't be archived.")
             raise ValidationError(message % {"name": segment, "users": _named(users)})
+        audit.record("segment.archived", segment, {"state": segment.state}, {"state": Segment.State.ARCHIVED})
         _set_state(segment, Segment.State.ARCHIVED)
 
 
@@ -251,6 +278,7 @@ def delete_segment(segment: Segment) -> None:
     with _changing(segment):
         if users := protecting([segment]):
             raise ValidationError(in_use(str(segment), users))
+        audit.record("segment.deleted", segment, audit.state(segment, *_TOLD))
         try:
             segment.delete()
         except ProtectedError as error:  # since

@@ -49,3 +49,6 @@ profiles_changed = Signal()
 # Whom a stored segment describes has changed. Sent inside the transaction, with ``segment_id``; whoever must not let it
 # stand raises ValidationError, which takes the change back.
 rule_changed = Signal()
+# A person is about to be erased: whoever knows more of them lets go. Sent inside the transaction that erases, with
+# ``profile_id``, and ``last_record``: destinations are to be told first.
+profile_erasing = Signal()

@@ -3,6 +3,7 @@ from __future__ import annotations
 from django.urls import path
 
 from profiles import views
+from profiles.erasure import views as erasure
 from profiles.inlets import collection
 from profiles.inlets import views as inlets
 from profiles.namespaces import views as namespaces
@@ -13,6 +14,7 @@ app_name = "profiles"
 urlpatterns = [
     path("profiles/", views.profiles, name="profiles"),
     path("profiles/<uuid:profile_id>/", views.profile, name="profile"),
+    path("profiles/<uuid:profile_id>/erase/", erasure.erase, name="profile_erase"),
     path("segments/", views.segments, name="segments"),
     path("segments/<path:segment_id>/", views.segment, name="segment"),  # ids may hold slashes: last
     path("segment/new/", rules.new, name="segment_new"),

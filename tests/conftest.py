@@ -5,8 +5,11 @@ from __future__ import annotations
 import hypothesis
 import pytest
 from django.conf import settings
+from django.db import connection
+from django.test import TransactionTestCase
 from django.utils import translation
 
+from audit import append_only
 from kinesis_admin.messages import compile_catalogs
 from tests import services
 from tests.local_kinesis import kinesis_process, local_kinesis
@@ -20,6 +23,23 @@ hypothesis.settings.register_profile(
     "beside others", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
 )
 hypothesis.settings.load_profile("beside others")
+
+
+_empty_the_database = TransactionTestCase._fixture_teardown  # type: ignore[attr-defined]
+
+
+def _with_the_trail(self: TransactionTestCase) -> None:
+    """Tests that commit empty the database when they end; the audit trail would refuse to go."""
+    with connection.schema_editor() as editor:
+        append_only.unprotect(editor)
+    try:
+        _empty_the_database(self)
+    finally:
+        with connection.schema_editor() as editor:
+            append_only.protect(editor)
+
+
+TransactionTestCase._fixture_teardown = _with_the_trail  # type: ignore[attr-defined]
 
 
 @pytest.fixture(autouse=True)

@@ -12,7 +12,7 @@ import math
 import time
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any, NamedTuple, TypeAlias
 
@@ -224,6 +224,13 @@ class Builder:
             log.error("record_not_built", profile_id=str(snapshot.profile_id), error=type(error).__name__)
             reason = f"The record could not be built ({type(error).__name__})."
             return Unsendable(FailedExport.Kind.FAILED, "InternalError", reason)
+
+    def farewell(self, snapshot: Snapshot, at: datetime) -> Record:
+        """The last record of a profile that is erased: its identities, every membership as exited, no attributes."""
+        moment = at.astimezone(UTC).isoformat(timespec="milliseconds")
+        left = [m._replace(status="exited", last_qualification_time=moment) for m in snapshot.memberships]
+        tree = self._tree(replace(snapshot, attributes={}, memberships=left), "erasure")
+        return Record(self._partition_key(snapshot), _encode(tree))
 
     def missing(self, snapshot: Snapshot) -> list[str]:
         """Mandatory paths that the profile lacks. A value that is there but empty is there; null is not."""

@@ -18,6 +18,7 @@ from django.utils.translation import ngettext
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_http_methods, require_safe
 
+import audit
 from activation import ndjson, preview, selectors, services
 from activation.forms import DiscardForm, FailureQuery, id_of
 from activation.models import Dataflow, Delivery, FailedExport
@@ -140,6 +141,7 @@ def download(request: HttpRequest, destination_id: uuid.UUID) -> StreamingHttpRe
     dataflow = get_object_or_404(Dataflow, destination=destination)
     query = FailureQuery.read(request.GET)
     wanted = query.selection if query.chosen else query.filter
+    audit.record("failures.downloaded", destination, after={"filter": dict(query.params())})
     lines = ndjson.lines(dataflow, wanted, records=request.user.has_perm(SEE_PROFILES))
     response = StreamingHttpResponse(lines, content_type="application/x-ndjson")
     name = f"failed-exports-{timezone.now():%Y%m%dT%H%M%SZ}.ndjson"

@@ -250,6 +250,10 @@ class Connector(Protocol):
         """What a person can do about a :class:`ConnectorError` of which code and message were kept; may be empty."""
         ...
 
+    def about_credentials(self, code: str, message: str) -> bool:
+        """Whether other credentials are what such an error asks for."""
+        ...
+
     def masked(self, credentials: Mapping[str, str]) -> str:
         """What may be shown of credentials, e.g. ``AKIA…7Q4X``."""
         ...

@@ -13,8 +13,11 @@ from django.core.exceptions import ValidationError
 from django.db import transaction
 from django.utils import timezone
 
+import audit
 from profiles.ingest import Refused, check_text
 from profiles.models import IdentityNamespace, Inlet
+
+_TOLD = ("name", "namespace", "identity_path", "normalise")  # what the audit trail tells of an inlet
 
 
 def digest(token: str) -> str:
@@ -50,7 +53,9 @@ def create_inlet(
     )
     token = _new_token(inlet) if protected else ""
     _check(inlet)
-    inlet.save(force_insert=True)
+    with transaction.atomic():
+        inlet.save(force_insert=True)
+        audit.record("inlet.created", inlet, after=audit.state(inlet, *_TOLD) | {"protected": protected})
     return inlet, token
 
 
@@ -62,29 +67,37 @@ def edit_inlet(
     Raises:
         ValidationError: with the reason.
     """
+    before = audit.state(inlet, *_TOLD)
     inlet.name, inlet.namespace = name, namespace
     inlet.identity_path, inlet.normalise = identity_path, normalise
     _check(inlet)
-    inlet.save(update_fields=["name", "namespace", "identity_path", "normalise"])
+    with transaction.atomic():
+        inlet.save(update_fields=_TOLD)
+        audit.record("inlet.edited", inlet, before, audit.state(inlet, *_TOLD))
     return inlet
 
 
 def new_token(inlet: Inlet) -> str:
     """Give an inlet a token, or another one: from now on the old one is refused."""
     token = _new_token(inlet)
-    inlet.save(update_fields=["token_digest", "token_at"])
+    with transaction.atomic():
+        inlet.save(update_fields=["token_digest", "token_at"])
+        audit.record("inlet.token_made", inlet)
     return token
 
 
 def switch_inlet(inlet: Inlet, *, enabled: bool) -> None:
     """Let an inlet take messages, or refuse them."""
     inlet.enabled = enabled
-    inlet.save(update_fields=["enabled"])
+    with transaction.atomic():
+        inlet.save(update_fields=["enabled"])
+        audit.record("inlet.enabled" if enabled else "inlet.disabled", inlet)
 
 
 def delete_inlet(inlet: Inlet) -> None:
     """Delete an inlet with its counts and samples. What came in through it stays."""
     with transaction.atomic():
+        audit.record("inlet.deleted", inlet, audit.state(inlet, *_TOLD))
         inlet.delete()
 
 

@@ -12,7 +12,10 @@ _MAKE = """
 import json, sys
 from django.contrib.auth.models import User
 from activation import services as activation
+from activation.alerts import services as alerts
+from activation.alerts.watch import look
 from activation.models import Dataflow, FailedExport, PendingExport
+from audit.models import Entry
 from destinations.connectors.base import Connection
 from destinations.fields import Encrypted
 from destinations.models import Account, Destination
@@ -43,6 +46,9 @@ if made:
     ids = list(Segment.objects.order_by("name").values_list("pk", flat=True)[:3])
     activation.save_segments(destination=destination, version=0, by=by, shown=ids, ticked=ids)
     dataflow = Dataflow.objects.get(destination=destination)
+    alerts.subscribe(
+        destination=destination, user=by, wishes=alerts.Wishes(["run_started", "run_failed", "on_hold"])
+    )
     activation.finish(
         destination=destination, version=dataflow.version, by=by, segments=len(ids), attributes=4
     )
@@ -61,12 +67,14 @@ if run and not failure:
             code="MandatoryAttributeMissing" if number % 3 else "RecordTooLarge",
             reason="Mandatory but not there: personalEmail.address" if number % 3 else "1,234,567 bytes",
         )
+look()
 print(json.dumps({
     "waiting": PendingExport.objects.filter(dataflow=dataflow).count(),
     "account": str(account.pk), "destination": str(destination.pk), "run": str(run.pk) if run else "",
     "failure": str(failure.pk) if failure else "",
     "profile": str(segment.memberships.exclude(status="exited").first().profile_id), "segment": segment.pk,
     "inlet": inlet.pk,
+    "entry": str(Entry.objects.filter(action="dataflow.finished").first().pk),
 }))
 """
 
@@ -82,6 +90,7 @@ class Activated:
     profile: str
     segment: str
     inlet: str
+    entry: str
 
 
 def activate(product: Product, name: str = "Profile exports") -> Activated:

@@ -73,6 +73,9 @@ class KinesisConnector:
     def hint(self, code: str, message: str) -> Text:
         return failures.hint(code, message)
 
+    def about_credentials(self, code: str, message: str) -> bool:
+        return failures.about_credentials(code, message)
+
     def masked(self, credentials: Mapping[str, str]) -> str:
         return forms.masked(credentials.get("access_key_id", ""))
 

@@ -9,7 +9,6 @@ connection is opened.
 
 from __future__ import annotations
 
-import ipaddress
 import socket
 from urllib.parse import urlsplit
 
@@ -22,22 +21,9 @@ from botocore.awsrequest import (
 from django.conf import settings
 from django.utils.translation import gettext_lazy as _
 
-from ..base import Text
+from destinations.addresses import is_never_allowed
 
-# Metadata services live here: AWS, Azure, GCP (link-local), AWS over IPv6, Alibaba, Azure's wire server,
-# Oracle.
-_NEVER = [
-    ipaddress.ip_network(net)
-    for net in (
-        "169.254.0.0/16",
-        "fe80::/10",
-        "fd00:ec2::/32",
-        "100.100.100.200/32",
-        "168.63.129.16/32",
-        "192.0.0.192/32",
-        "fd20:ce::254/128",
-    )
-]
+from ..base import Text
 
 
 class EndpointNotAllowed(Exception):
@@ -89,22 +75,6 @@ def allowed_endpoint(url: str) -> str:
             % {"host": shown if port is None else f"{shown}:{port}"}
         )
     return f"{parts.scheme}://{shown}" + (f":{port}" if port is not None else "")
-
-
-def is_never_allowed(address: str) -> bool:
-    """Whether ``address`` (an IP address in any spelling that a resolver takes, or a name) is a link-local
-    or metadata one.
-    """
-    try:
-        ip = ipaddress.ip_address(address.partition("%")[0])
-    except ValueError:
-        try:
-            ip = ipaddress.IPv4Address(socket.inet_aton(address))  # 0xA9FEA9FE, 2852039166, 169.254.43518
-        except (OSError, UnicodeEncodeError):
-            return False
-    if isinstance(ip, ipaddress.IPv6Address):
-        ip = ip.ipv4_mapped or ip.sixtofour or ip
-    return any(ip in net for net in _NEVER if net.version == ip.version) or ip.is_multicast
 
 
 def _refuse_address(address: str) -> None:

@@ -229,6 +229,11 @@ def failure(code: str, message: str, status: int = 0) -> Failure:
     return OTHER_INSIDE if status >= 500 else OTHER
 
 
+def about_credentials(code: str, message: str) -> bool:
+    """Whether other credentials are what an error asks for."""
+    return failure(code, message).hint in (_KEYS, _EXPIRED, _CREDENTIALS)
+
+
 def hint(code: str, message: str) -> Text:
     """What a person can do about an error; empty when there is nothing to add."""
     row = failure(code, message)

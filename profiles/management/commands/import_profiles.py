@@ -27,6 +27,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeElapsedColumn
 
+import audit
 from profiles import xdm
 from profiles.ingest import MAX_BYTES, Fragment, Refused, Result, ingest
 
@@ -56,6 +57,7 @@ class Command(BaseCommand):
         rejects = _Rejects(Path(rejected or ("import.rejected" if file == "-" else f"{file}.rejected")))
         counts: Counter[str] = Counter()
         with ExitStack() as stack:
+            stack.callback(_note, file, counts, rejects)
             try:
                 raw = sys.stdin.buffer if file == "-" else stack.enter_context(Path(file).open("rb"))
             except OSError as error:
@@ -94,6 +96,15 @@ class Command(BaseCommand):
             self.stdout.write(f"Rejected lines and the reasons are in {rejects.path}.")
             if not counts:
                 raise CommandError("Every line was rejected.")
+
+
+def _note(file: str, counts: Counter[str], rejects: _Rejects) -> None:
+    """For the audit trail: one entry an import, also of one that broke off."""
+    if counts or rejects.count:
+        numbers = {
+            str(result): counts[result] for result in (Result.CREATED, Result.UPDATED, Result.UNCHANGED)
+        }
+        audit.record("profiles.imported", after=numbers | {"rejected": rejects.count}, name=Path(file).name)
 
 
 def _summary(counts: Counter[str], rejects: _Rejects) -> str:

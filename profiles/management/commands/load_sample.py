@@ -8,6 +8,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
+import audit
 from profiles import sample
 from profiles.ingest import Result, ingest
 from profiles.models import Segment
@@ -40,6 +41,9 @@ class Command(BaseCommand):
                 counts[outcome.result] += 1
                 if outcome.result == Result.REJECTED:
                     reasons[str(outcome.reason)] += 1
+        if counts[Result.CREATED] or counts[Result.UPDATED]:
+            numbers = {str(result): counts[result] for result in (Result.CREATED, Result.UPDATED)}
+            audit.record("profiles.imported", after=numbers, name="sample")
         self.stdout.write(
             f"Sample: {counts[Result.CREATED]} profiles created, {counts[Result.UPDATED]} updated,"
             f" {counts[Result.UNCHANGED]} unchanged; {len(new)} segments created."

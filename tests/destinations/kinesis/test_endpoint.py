@@ -8,10 +8,11 @@ from typing import Any
 import pytest
 from pytest_django import Settings
 
+from destinations.addresses import is_never_allowed, is_public
 from destinations.connectors import get
 from destinations.connectors.base import Connection, ConnectorError
 from destinations.connectors.kinesis.client import make_client
-from destinations.connectors.kinesis.endpoint import EndpointNotAllowed, allowed_endpoint, is_never_allowed
+from destinations.connectors.kinesis.endpoint import EndpointNotAllowed, allowed_endpoint
 from tests.local_kinesis import KEYS, RunningKinesis, connection_to
 
 
@@ -113,6 +114,20 @@ def test_a_link_local_or_metadata_address_is_refused_even_when_it_is_listed(
 )
 def test_other_addresses_are_no_metadata(address: str) -> None:
     assert not is_never_allowed(address)
+
+
+@pytest.mark.parametrize(
+    "address",
+    ["127.0.0.1", "0.0.0.0", "10.1.2.3", "192.168.0.1", "172.16.0.1", "100.64.0.1", "::1", "::", "fd12::1",
+     "2130706433", "::ffff:10.0.0.1", "2002:7f00:1::", "64:ff9b::a00:1", "kinesis.example.com", *METADATA],
+)  # fmt: skip
+def test_what_is_not_of_the_whole_internet_is_not_public(address: str) -> None:
+    assert not is_public(address)
+
+
+@pytest.mark.parametrize("address", ["52.94.5.1", "2600:1f18::1", "::ffff:52.94.5.1"])
+def test_what_is_of_the_whole_internet_is_public(address: str) -> None:
+    assert is_public(address)
 
 
 def test_nothing_is_allowed_when_nothing_is_listed(settings: Settings) -> None:

@@ -1,0 +1,63 @@
+"""An alert in words, in the language that is active."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from django.utils.formats import number_format
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy as _lazy
+
+from activation.models import Alert
+from destinations.models import AlertKind
+
+
+def title(alert: Alert, *, cleared: bool) -> str:
+    """What happened, with the name of the destination."""
+    name = {"name": alert.dataflow.destination.name}
+    if cleared:
+        return str(_CLEARED[AlertKind(alert.kind)]) % name
+    return str(_RAISED[AlertKind(alert.kind)]) % name
+
+
+def detail(alert: Alert, *, cleared: bool) -> str:
+    """A sentence more; empty where there is none."""
+    facts = alert.facts
+    if cleared:
+        return ""
+    if alert.run_id:
+        return _("%(activated)s profiles activated, %(excluded)s excluded, %(failed)s failed.") % {
+            key: _number(facts.get(key, 0)) for key in ("activated", "excluded", "failed")
+        }
+    if alert.kind == AlertKind.SKIPPED:
+        return _("%(excluded)s of the %(received)s profiles of this hour: %(percent)s %%.") % {
+            key: _number(facts[key]) for key in ("excluded", "received", "percent")
+        }
+    if alert.kind == AlertKind.DELAYED:
+        since = datetime.fromisoformat(facts["since"])
+        return _("The oldest change has waited since %(since)s UTC.") % {
+            "since": f"{since:%Y-%m-%d %H:%M:%S}"
+        }
+    message = facts["message"]
+    return f"{facts['code']}: {_(message) if message else ''}".removesuffix(": ")
+
+
+def _number(value: float) -> str:
+    return number_format(value, force_grouping=True)
+
+
+_RAISED = {
+    AlertKind.RUN_STARTED: _lazy("A flow run of “%(name)s” has started"),
+    AlertKind.RUN_SUCCEEDED: _lazy("A flow run of “%(name)s” succeeded"),
+    AlertKind.RUN_FAILED: _lazy("A flow run of “%(name)s” failed"),
+    AlertKind.DELAYED: _lazy("Records of “%(name)s” are delayed"),
+    AlertKind.SKIPPED: _lazy("Many profiles of “%(name)s” are skipped"),
+    AlertKind.ON_HOLD: _lazy("“%(name)s” takes no records"),
+    AlertKind.CREDENTIALS: _lazy("The credentials of “%(name)s” fail"),
+}
+_CLEARED = {
+    AlertKind.DELAYED: _lazy("Records of “%(name)s” are in time again"),
+    AlertKind.SKIPPED: _lazy("Few profiles of “%(name)s” are skipped again"),
+    AlertKind.ON_HOLD: _lazy("“%(name)s” takes records again"),
+    AlertKind.CREDENTIALS: _lazy("The credentials of “%(name)s” work again"),
+}
