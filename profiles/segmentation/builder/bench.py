@@ -112,11 +112,10 @@ def _from_parts(root: Group, text: str, sources: Sources, complain: bool, focus:
         bench.text = _written(Rule(found, ""), text)
     else:
         bench.finished = root.untouched
-    if focus is not None:
-        for part in all_forms(form):
-            if part.place == focus.place:
-                part.focus = focus.control
-                bench.picking = part if focus.picking else None
+    for part in all_forms(form):
+        if focus is not None and part.place == focus.place:
+            part.take_focus(focus.control)
+            bench.picking = part if focus.picking else None
     return bench
 
 

@@ -191,31 +191,50 @@ LABELS = {
 BEGINNINGS = {"comparison": ">=", "unit": "day", "direction": "before", "moment": "now", "truth": "true"}
 
 
-class RowForm(forms.Form):
+class _PartForm(forms.Form):
+    """What groups and rows have in common.
+
+    ``number`` tells them apart for people, ``address`` for the buttons. ``focus`` is the button that takes the focus.
+    """
+
+    def __init__(self, data: Mapping[str, str], place: Place, sources: Sources, complain: bool) -> None:
+        prefix = _prefix(place)
+        super().__init__({f"{prefix}-{name}": value for name, value in data.items()}, prefix=prefix)
+        self.place, self.sources, self.complain = place, sources, complain
+        self.number = ".".join(str(index + 1) for index in place)
+        self.address = "-".join(map(str, place))
+        self.focus = ""
+
+    def take_focus(self, control: str) -> None:
+        if control in self.fields:
+            self.fields[control].widget.attrs["autofocus"] = True
+        else:
+            self.focus = control
+
+
+class RowForm(_PartForm):
     """A condition. What is wrong with it stands at it; what is missing, too, when ``complain`` says so.
 
     ``found`` is the condition as it stands in a rule, also when it does not fit the schema; None until it is finished.
     """
 
+    type = "row"
+
     def __init__(self, row: Row, place: Place, sources: Sources, *, variable: str, complain: bool) -> None:
-        self.row, self.place, self.sources = row, place, sources
-        self.variable = variable
-        self.complain = complain
-        self.number = _numbered(place)
+        self.row, self.variable = row, variable
         self.found: Condition | None = None
-        self.focus = ""
-        prefix = _prefix(place)
-        self._settle()
-        super().__init__({f"{prefix}-{name}": value for name, value in row.data.items()}, prefix=prefix)
+        self._settle(sources)
+        super().__init__(row.data, place, sources, complain)
+        self.errors_id = f"{self.prefix}-errors"
         self._build()
 
-    def _settle(self) -> None:
+    def _settle(self, sources: Sources) -> None:
         """Bring what the row says into the shape that its operator asks for."""
         data = self.row.data
         if not self.begun:
             return
         if self.row.operator not in OPERATORS:
-            data["operator"] = operators.default(self.type)
+            data["operator"] = operators.default(sources.type(self.row.subject, self.row.below))
         for kind in self.operator.inputs:
             name, _factory = INPUTS[kind]
             if kind in BEGINNINGS and not data.get(name):
@@ -234,8 +253,8 @@ class RowForm(forms.Form):
             return
         if self.has_below:
             add("below", TextField(required=False))
-        chosen = operators.choices(self.type, self.row.operator)
-        add("operator", forms.ChoiceField(choices=chosen))
+        subject_type = self.sources.type(self.row.subject, self.row.below)
+        add("operator", forms.ChoiceField(choices=operators.choices(subject_type, self.row.operator)))
         for kind in self.operator.inputs:
             name, factory = INPUTS[kind]
             field = factory()
@@ -253,17 +272,9 @@ class RowForm(forms.Form):
     # What the page shows
 
     @property
-    def address(self) -> str:
-        return _address(self.place)
-
-    @property
     def begun(self) -> bool:
         """A field is chosen: one of the profile, or one of the entry that the group is about."""
         return bool(self.row.subject or self.variable)
-
-    @property
-    def type(self) -> str:
-        return self.sources.type(self.row.subject, self.row.below)
 
     @property
     def operator(self) -> operators.Operator:
@@ -276,10 +287,6 @@ class RowForm(forms.Form):
     @property
     def label(self) -> str:
         return self.sources.label(self.row.subject) if self.row.subject else ""
-
-    @property
-    def errors_id(self) -> str:
-        return f"{self.prefix or _prefix(self.place)}-errors"
 
     @property
     def inputs(self) -> Iterator[forms.BoundField]:
@@ -331,27 +338,23 @@ class RowForm(forms.Form):
             self.add_error(name, message)
 
 
-class GroupForm(forms.Form):
+class GroupForm(_PartForm):
     """A group, and the forms of what is in it."""
 
     mode = forms.ChoiceField(choices=list(MODE_LABELS.items()))
     source = forms.CharField(required=False, widget=forms.HiddenInput)
     variable = forms.CharField(required=False, widget=forms.HiddenInput)
 
+    type = "group"
+
     def __init__(
         self, group: Group, place: Place, sources: Sources, *, variable: str, complain: bool
     ) -> None:
-        prefix = _prefix(place)
+        self.group = group
         said = {"mode": group.mode, "source": group.source, "variable": group.variable}
-        super().__init__({f"{prefix}-{name}": value for name, value in said.items()}, prefix=prefix)
-        self.group, self.place, self.sources = group, place, sources
-        self.complain = complain
-        self.number = _numbered(place)
-        self.focus = ""
-        number = {"number": self.number}
-        self.fields["mode"].label = (
-            _("Group %(number)s: who is meant") % number if place else _("Customers of whom")
-        )
+        super().__init__(said, place, sources, complain)
+        which = _("Group %(number)s: how many have to be so") % {"number": self.number}
+        self.fields["mode"].label = which if place else _("How many have to be so")
         inner = group.variable or variable
         self.children: list[PartForm] = [
             form_of(part, (*place, index), sources, variable=inner, complain=complain)
@@ -359,14 +362,6 @@ class GroupForm(forms.Form):
         ]
         # The condition that it is; None while something in it is not finished.
         self.found = self._found()
-
-    @property
-    def type(self) -> str:
-        return "group"
-
-    @property
-    def address(self) -> str:
-        return _address(self.place)
 
     @property
     def label(self) -> str:
@@ -439,11 +434,3 @@ def read(data: Mapping[str, str], place: Place = ()) -> Group:
 
 def _prefix(place: Place) -> str:
     return "-".join((ROOT, *map(str, place)))
-
-
-def _address(place: Place) -> str:
-    return "-".join(map(str, place))
-
-
-def _numbered(place: Place) -> str:
-    return ".".join(str(number + 1) for number in place)
