@@ -11,6 +11,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, date, datetime
 from functools import lru_cache
+from itertools import chain
 from typing import Any
 
 from django import forms, template
@@ -352,11 +353,15 @@ def field(
 
 
 @register.inclusion_tag("components/error_summary.html")
-def error_summary(*all_forms: forms.BaseForm | None) -> dict[str, Any]:
-    """What is wrong in the forms of a page, with links to the fields; takes the focus. Else empty."""
+def error_summary(*all_forms: forms.BaseForm | Iterable[forms.BaseForm] | None) -> dict[str, Any]:
+    """What is wrong in the forms of a page, with links to the fields; takes the focus. Else empty.
+
+    `all_forms` are forms, or several of them at once.
+    """
     errors: list[dict[str, object]] = []
-    for form in all_forms:
-        if form is None or not form.is_bound:
+    several = ((given,) if isinstance(given, forms.BaseForm) else given or () for given in all_forms)
+    for form in chain.from_iterable(several):
+        if not form.is_bound:
             continue
         errors += [{"message": message, "label": "", "target": ""} for message in form.non_field_errors()]
         for bound in form:

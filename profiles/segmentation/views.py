@@ -1,4 +1,7 @@
-"""The pages that make and change segments. A rule is written as text, beside an estimate of who is in it."""
+"""The pages that make and change segments.
+
+A rule is made in the builder or written as text, each beside the other, and beside an estimate of who is in it.
+"""
 
 from __future__ import annotations
 
@@ -12,10 +15,12 @@ from django.shortcuts import get_object_or_404, redirect, render
 from django.utils.translation import gettext as _
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_http_methods, require_POST
+from django_htmx.http import trigger_client_event
 
 from profiles import selectors, services
 from profiles.access import requires
 from profiles.models import Segment
+from profiles.segmentation.builder import Bench, Sources
 from profiles.segmentation.estimate import estimate
 from profiles.segmentation.forms import SegmentForm
 
@@ -38,15 +43,18 @@ class Mistake:
 @requires(VIEW, MANAGE)
 @require_http_methods(["GET", "HEAD", "POST"])
 def new(request: HttpRequest) -> HttpResponse:
-    """Write a rule; make a segment of it, or a draft."""
-    form = SegmentForm(request.POST or None, instance=Segment(origin=Segment.Origin.SEGMENTATION))
-    action = request.POST.get("action")
-    if request.method == "POST" and action != "estimate" and form.is_valid():
+    """Make a rule; make a segment of it, or a draft."""
+    bench = _bench(request)
+    instance = Segment(origin=Segment.Origin.SEGMENTATION)
+    if not _saves(request):
+        return _form_page(request, _as_typed(request, instance, bench), bench)
+    form = _form(request, instance, bench)
+    if form.is_valid():
         cleaned = form.cleaned_data
-        live = action != "draft"
+        live = request.POST.get("action") != "draft"
         if live and not cleaned["rule"].strip():
-            form.add_error("rule", _("Write who is in the segment, or save it as a draft."))
-            return _form_page(request, form)
+            form.add_error("rule", _("Say who is in the segment, or save it as a draft."))
+            return _form_page(request, form, bench)
         try:
             made = services.create_segment(
                 name=cleaned["name"],
@@ -63,7 +71,7 @@ def new(request: HttpRequest) -> HttpResponse:
             )
             messages.success(request, said % {"name": made.name})
             return redirect("profiles:segment", made.pk)
-    return _form_page(request, form)
+    return _form_page(request, form, bench)
 
 
 @never_cache
@@ -71,9 +79,12 @@ def new(request: HttpRequest) -> HttpResponse:
 @require_http_methods(["GET", "HEAD", "POST"])
 def edit(request: HttpRequest, segment_id: str) -> HttpResponse:
     """Change a segment; ``action=live`` makes it live, too."""
-    edited = _found(segment_id)
-    form = SegmentForm(request.POST or None, instance=_found(segment_id))
-    if request.method == "POST" and request.POST.get("action") != "estimate" and form.is_valid():
+    edited, instance = _found(segment_id), _found(segment_id)
+    bench = _bench(request, edited)
+    if not _saves(request):
+        return _form_page(request, _as_typed(request, instance, bench), bench, edited)
+    form = _form(request, instance, bench)
+    if form.is_valid():
         cleaned = form.cleaned_data
         try:
             services.edit_segment(
@@ -89,7 +100,7 @@ def edit(request: HttpRequest, segment_id: str) -> HttpResponse:
         else:
             messages.success(request, _("“%(name)s” was saved.") % {"name": edited.name})
             return redirect("profiles:segment", edited.pk)
-    return _form_page(request, form, edited)
+    return _form_page(request, form, bench, edited)
 
 
 @never_cache
@@ -97,7 +108,7 @@ def edit(request: HttpRequest, segment_id: str) -> HttpResponse:
 @require_POST
 def show_estimate(request: HttpRequest) -> HttpResponse:
     """Who would be in a segment with this rule; fetched while it is written."""
-    return render(request, "profiles/_estimate.html", _estimated(request))
+    return render(request, "profiles/_estimate.html", _estimated(request, request.POST.get("rule", "")))
 
 
 @never_cache
@@ -164,17 +175,51 @@ def _found(segment_id: str) -> Segment:
     return get_object_or_404(Segment, pk=segment_id)
 
 
-def _form_page(request: HttpRequest, form: SegmentForm, segment: Segment | None = None) -> HttpResponse:
-    context: dict[str, Any] = {"form": form, "segment": segment}
-    if request.POST.get("action") == "estimate":  # without JavaScript
-        context |= _estimated(request)
-        context["form"] = SegmentForm(initial=request.POST.dict(), instance=form.instance)
-    return render(request, "profiles/segment_form.html", context, status=422 if form.errors else 200)
+def _bench(request: HttpRequest, segment: Segment | None = None) -> Bench | None:
+    """The builder and the text of the rule; None for a segment whose rule is not ours to change."""
+    if segment is not None and segment.origin != Segment.Origin.SEGMENTATION:
+        return None
+    sources = Sources(segment.pk if segment else "", request.user.has_perm("profiles.view_profile"))
+    if request.method == "POST":
+        return Bench.posted(request.POST, sources, complain=_saves(request))
+    return Bench.stored(segment.rule if segment else "", sources)
 
 
-def _estimated(request: HttpRequest) -> dict[str, Any]:
+def _saves(request: HttpRequest) -> bool:
+    """The form is sent to be kept; else it is sent to be shown again, with what a button of the builder changes."""
+    asks = getattr(request, "htmx", False) or "do" in request.POST or request.POST.get("action") == "estimate"
+    return request.method == "POST" and not asks
+
+
+def _form(request: HttpRequest, instance: Segment, bench: Bench | None) -> SegmentForm:
+    data = request.POST.copy()
+    if bench is not None:
+        data["rule"] = bench.text
+    form = SegmentForm(data, instance=instance)
+    if bench is not None and bench.problem:
+        form.add_error("rule", bench.problem)
+    return form
+
+
+def _as_typed(request: HttpRequest, instance: Segment, bench: Bench | None) -> SegmentForm:
+    rule = {"rule": bench.text} if bench is not None else {}
+    return SegmentForm(initial=request.POST.dict() | rule, instance=instance)
+
+
+def _form_page(
+    request: HttpRequest, form: SegmentForm, bench: Bench | None, segment: Segment | None = None
+) -> HttpResponse:
+    context: dict[str, Any] = {"form": form, "segment": segment, "bench": bench}
+    if request.POST.get("action") == "estimate" and bench is not None:  # without JavaScript
+        context |= _estimated(request, bench.text)
+    response = render(request, "profiles/segment_form.html", context, status=422 if form.errors else 200)
+    if bench is not None and bench.changed and getattr(request, "htmx", False):
+        trigger_client_event(response, "rule-changed", {}, after="settle")
+    return response
+
+
+def _estimated(request: HttpRequest, text: str) -> dict[str, Any]:
     """Six queries with members that are shown to those who may see profiles."""
-    text = request.POST.get("rule", "")
     if not text.strip():
         return {}
     try:

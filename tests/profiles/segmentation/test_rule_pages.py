@@ -114,7 +114,7 @@ def test_a_draft_is_kept_and_made_live_later(manager: Client) -> None:
 def test_without_a_rule_there_is_a_draft_only(manager: Client) -> None:
     answer = manager.post(NEW, {"name": "a", "rule": " ", "action": "live"})
     assert answer.status_code == 422
-    assert "Write who is in the segment" in text(answer)
+    assert "Say who is in the segment" in text(answer)
     assert manager.post(NEW, {"name": "a", "rule": "", "action": "draft"}).status_code == 302
 
 
