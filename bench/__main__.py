@@ -36,11 +36,25 @@ class Part(NamedTuple):
 
 
 PARTS = {
-    "export": Part("bench.export", "how fast what waits is delivered, and where the time goes"),
+    "export": Part("bench.export", "what waits, to a sink that answers at once: PostgreSQL", records=100_000),
+    "sqlite": Part("bench.sqlite", "the same on SQLite, with one worker", database="sqlite"),
+    "peers": Part("bench.peers", "other libraries, with ready-made bytes"),
+    "backlog": Part("bench.backlog", "many that wait against a few: rate and memory", records=300_000),
+    "latency": Part("bench.latency", "a steady 500 changes a second", records=5_000),
+    "throttled": Part(
+        "bench.throttled", "a stream of 2 shards that is offered more than it takes", records=40_000
+    ),
+    "many": Part("bench.many", "200 dataflows, of which one is dead and one throttled", records=5_000),
+    "hosts": Part("bench.hosts", "one worker, and two of them side by side", records=100_000),
 }
 
-# As it is installed, but for memory: what is committed is on the disk.
-POSTGRES = {"shared_buffers": "256MB", "max_wal_size": "4GB"}
+# As it is installed, but for memory, and for what newer values are compressed with. What is committed is on the disk.
+POSTGRES = {
+    "shared_buffers": "512MB",
+    "max_wal_size": "4GB",
+    "jit": "off",
+    "default_toast_compression": "lz4",
+}
 
 
 @contextmanager

@@ -1,8 +1,8 @@
 """A Kinesis that takes everything at once: what is measured against it is ours alone.
 
-It answers PutRecords and nothing else, checks no signature and parses next to nothing: a request has as many records as
-it has partition keys. ``python -m bench.sink`` prints its port and serves until it is ended; ``GET /`` tells how many
-records it took.
+It answers PutRecords, and ListShards for those who ask; it checks no signature and parses next to nothing: a request
+has as many records as it has partition keys. ``python -m bench.sink`` prints its port and serves until it is ended;
+``GET /`` tells how many records it took.
 """
 
 from __future__ import annotations
@@ -33,6 +33,21 @@ def http(body: bytes) -> bytes:
     return head.encode() + body
 
 
+SHARDS = http(
+    json.dumps(
+        {
+            "Shards": [
+                {
+                    "ShardId": SHARD,
+                    "HashKeyRange": {"StartingHashKey": "0", "EndingHashKey": str(2**128 - 1)},
+                    "SequenceNumberRange": {"StartingSequenceNumber": SEQUENCE},
+                }
+            ]
+        }
+    ).encode()
+)
+
+
 class Sink(asyncio.Protocol):
     """One connection."""
 
@@ -61,6 +76,9 @@ class Sink(asyncio.Protocol):
         self._parts, self._missing = [], 0
         if head.startswith(b"GET"):
             self._transport.write(http(str(Sink.taken).encode()))
+            return
+        if b"ListShards" in head:
+            self._transport.write(SHARDS)
             return
         records = body.count(b'"PartitionKey"')
         Sink.taken += records

@@ -20,7 +20,7 @@ def count_members(apps: Any, schema_editor: Any) -> None:
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("profiles", "0005_segments_by_rule"),
+        ("profiles", "0006_uploaded_segments"),
     ]
 
     operations = [

@@ -6,7 +6,7 @@ from django.db import migrations, models
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("profiles", "0005_segments_by_rule"),
+        ("profiles", "0007_segment_counts_and_histories"),
     ]
 
     operations = [

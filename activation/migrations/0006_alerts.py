@@ -10,7 +10,7 @@ from django.db import migrations, models
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("activation", "0004_controls"),
+        ("activation", "0005_receipts"),
         ("destinations", "0002_include_delivery"),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]

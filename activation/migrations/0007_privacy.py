@@ -7,7 +7,7 @@ from django.db import migrations, models
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("activation", "0007_alerts"),
+        ("activation", "0006_alerts"),
     ]
 
     operations = [
