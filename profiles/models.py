@@ -240,9 +240,10 @@ class SegmentMembership(models.Model):
     )
     status = models.CharField(_("status"), max_length=8, choices=Status)
     last_qualification_time = models.DateTimeField(_("last qualification"))
-    # When the profile came into the segment and when it left, in turn, in milliseconds since 1970; the newest few. What
-    # the last one was, the status says: then they alternate.
-    moments = models.JSONField(_("history"), default=list, editable=False)
+    # When the profile came into the segment and when it left, in turn, in milliseconds since 1970 with spaces between;
+    # the newest few. What the last one was, the status says: then they alternate. A text: it is read with every row
+    # that a batch reads, and looked into where it changes.
+    moments = models.TextField(_("history"), default="", editable=False)
 
     class Meta:
         verbose_name = _("segment membership")
@@ -270,8 +271,8 @@ class SegmentMembership(models.Model):
         """When the profile came into the segment (true) and left it, the newest first."""
         member = self.status != self.Status.EXITED
         return [
-            ((place % 2 == 0) is member, datetime.fromtimestamp(moment / 1000, UTC))
-            for place, moment in enumerate(reversed(self.moments))
+            ((place % 2 == 0) is member, datetime.fromtimestamp(int(moment) / 1000, UTC))
+            for place, moment in enumerate(reversed(self.moments.split()))
         ]
 
 

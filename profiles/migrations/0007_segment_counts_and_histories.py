@@ -51,7 +51,7 @@ class Migration(migrations.Migration):
         migrations.AddField(
             model_name="segmentmembership",
             name="moments",
-            field=models.JSONField(default=list, editable=False, verbose_name="history"),
+            field=models.TextField(default="", editable=False, verbose_name="history"),
         ),
         migrations.CreateModel(
             name="MemberCount",

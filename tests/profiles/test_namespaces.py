@@ -111,9 +111,7 @@ def test_one_in_use_is_not_deleted_and_the_page_says_by_what(
     else:
         SegmentFactory.create(
             name="Till",
-            rule='mapNotEmpty(identityMap.get("loyaltycard"))'
-            if what == "rule"
-            else 'identityMap.get("LoyaltyCard")',
+            rule='isNotNull(identityMap.get("loyaltycard"))',
             state=Segment.State.LIVE if what == "rule" else Segment.State.DRAFT,
         )
         words = "Till"
