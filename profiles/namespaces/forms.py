@@ -9,7 +9,6 @@ from django.core.exceptions import ValidationError
 from django.utils.translation import gettext_lazy as _
 
 from profiles.models import IdentityNamespace
-from profiles.namespaces.services import CODE
 
 
 class NamespaceForm(forms.ModelForm):  # type: ignore[type-arg]
@@ -37,8 +36,6 @@ class NamespaceForm(forms.ModelForm):  # type: ignore[type-arg]
 
     def clean_code(self) -> str:
         code: str = self.cleaned_data["code"]
-        if not CODE.fullmatch(code):
-            raise ValidationError(_("A code is letters, digits and underscores, and begins with a letter."))
         if IdentityNamespace.objects.filter(code__iexact=code).exists():
             raise ValidationError(_("There is a namespace with this code already."))
         return code
