@@ -3,6 +3,7 @@ from __future__ import annotations
 from typing import Any
 
 from django.apps import AppConfig
+from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 
@@ -24,6 +25,6 @@ def _keep(sender: Any, instance: Any, **_kwargs: Any) -> None:
 
     from destinations.models import Destination
 
-    using = set(Destination.objects.filter(partition_key=f"identity:{instance.code}"))
+    using = Destination.objects.filter(partition_key=f"identity:{instance.code}")
     if using:
-        raise ProtectedError(_("It is the partition key of a destination."), using)
+        raise ProtectedError(gettext("It is the partition key of a destination."), set(using))

@@ -35,6 +35,7 @@ from profiles.models import (
     SegmentMembership,
     Upload,
 )
+from profiles.namespaces.services import delete_namespace
 
 COUNTED_AT_MOST = 10_000
 
@@ -59,6 +60,12 @@ class Admin(ModelAdmin):  # type: ignore[misc]
     ) -> HttpResponse:
         try:
             return super().changeform_view(request, object_id, *args, **kwargs)  # type: ignore[no-any-return]
+        except ValidationError as refused:
+            return self._refused(request, refused)
+
+    def changelist_view(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+        try:
+            return super().changelist_view(request, *args, **kwargs)  # type: ignore[no-any-return]
         except ValidationError as refused:
             return self._refused(request, refused)
 
@@ -116,6 +123,13 @@ class IdentityNamespaceAdmin(CoreIsReadOnly):
 
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> Sequence[str]:
         return ("code", "custom") if obj else ("custom",)
+
+    def delete_model(self, request: HttpRequest, obj: IdentityNamespace) -> None:
+        delete_namespace(obj)
+
+    def delete_queryset(self, request: HttpRequest, queryset: QuerySet[IdentityNamespace]) -> None:
+        for namespace in queryset:
+            delete_namespace(namespace)
 
 
 class SchemaFieldForm(forms.ModelForm):  # type: ignore[type-arg]

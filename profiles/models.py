@@ -7,6 +7,7 @@ import uuid
 from datetime import UTC, datetime
 
 from django.conf import settings
+from django.core.validators import RegexValidator
 from django.db import models
 from django.db.models.functions import Lower
 from django.utils import timezone
@@ -60,7 +61,10 @@ class MergedProfile(models.Model):
 
 
 class IdentityNamespace(models.Model):
-    """What kind of value an identity is: ``ECID``, ``Email``, … Codes differ by more than their case."""
+    """What kind of value an identity is: ``ECID``, ``Email``, … Codes differ by more than their case.
+
+    Some core ones have a dot; own ones do not, so that any rule can name them.
+    """
 
     class Type(models.TextChoices):
         COOKIE = "COOKIE", _("Cookie ID")
@@ -71,7 +75,16 @@ class IdentityNamespace(models.Model):
         NON_PEOPLE = "NON_PEOPLE", _("Non-people identifier")
         PHONE = "PHONE", _("Phone")
 
-    code = models.CharField(_("code"), max_length=64)
+    code = models.CharField(
+        _("code"),
+        max_length=64,
+        validators=[
+            RegexValidator(
+                r"^[A-Za-z][A-Za-z0-9_]*\Z",
+                _("A code is letters, digits and underscores, and begins with a letter."),
+            )
+        ],
+    )
     name = models.CharField(_("name"), max_length=255)
     type = models.CharField(_("type"), max_length=16, choices=Type, default=Type.CROSS_DEVICE)
     custom = models.BooleanField(_("made here"), default=True)
@@ -265,9 +278,10 @@ class SegmentMembership(models.Model):
     )
     status = models.CharField(_("status"), max_length=8, choices=Status)
     last_qualification_time = models.DateTimeField(_("last qualification"))
-    # When the profile came into the segment and when it left, in turn, in milliseconds since 1970; the newest few. What
-    # the last one was, the status says: then they alternate.
-    moments = models.JSONField(_("history"), default=list, editable=False)
+    # When the profile came into the segment and when it left, in turn, in milliseconds since 1970 with spaces between;
+    # the newest few. What the last one was, the status says: then they alternate. A text: it is read with every row
+    # that a batch reads, and looked into where it changes.
+    moments = models.TextField(_("history"), default="", editable=False)
 
     class Meta:
         verbose_name = _("segment membership")
@@ -301,8 +315,8 @@ class SegmentMembership(models.Model):
         """When the profile came into the segment (true) and left it, the newest first."""
         member = self.status != self.Status.EXITED
         return [
-            ((place % 2 == 0) is member, datetime.fromtimestamp(moment / 1000, UTC))
-            for place, moment in enumerate(reversed(self.moments))
+            ((place % 2 == 0) is member, datetime.fromtimestamp(int(moment) / 1000, UTC))
+            for place, moment in enumerate(reversed(self.moments.split()))
         ]
 
 

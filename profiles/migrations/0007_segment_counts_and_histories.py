@@ -3,6 +3,7 @@
 from datetime import UTC, datetime
 from typing import Any
 
+import django.core.validators
 import django.db.models.deletion
 from django.db import migrations, models
 
@@ -24,6 +25,20 @@ class Migration(migrations.Migration):
     ]
 
     operations = [
+        migrations.AlterField(
+            model_name="identitynamespace",
+            name="code",
+            field=models.CharField(
+                max_length=64,
+                validators=[
+                    django.core.validators.RegexValidator(
+                        "^[A-Za-z][A-Za-z0-9_]*\\Z",
+                        "A code is letters, digits and underscores, and begins with a letter.",
+                    )
+                ],
+                verbose_name="code",
+            ),
+        ),
         migrations.AlterModelOptions(
             name="identitynamespace",
             options={
@@ -51,7 +66,7 @@ class Migration(migrations.Migration):
         migrations.AddField(
             model_name="segmentmembership",
             name="moments",
-            field=models.JSONField(default=list, editable=False, verbose_name="history"),
+            field=models.TextField(default="", editable=False, verbose_name="history"),
         ),
         migrations.CreateModel(
             name="MemberCount",

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from django import forms
 from django.core.exceptions import ValidationError
 from django.utils.translation import gettext_lazy as _
 
 from profiles.models import IdentityNamespace
-from profiles.namespaces.services import CODE
 
 
 class NamespaceForm(forms.ModelForm):  # type: ignore[type-arg]
@@ -28,15 +29,13 @@ class NamespaceForm(forms.ModelForm):  # type: ignore[type-arg]
             "type": _("What kind of thing its identities name."),
         }
 
-    def __init__(self, *args: object, **kwargs: object) -> None:
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         if self.instance.pk:
             del self.fields["code"]
 
     def clean_code(self) -> str:
         code: str = self.cleaned_data["code"]
-        if not CODE.fullmatch(code):
-            raise ValidationError(_("A code is letters, digits and underscores, and begins with a letter."))
         if IdentityNamespace.objects.filter(code__iexact=code).exists():
             raise ValidationError(_("There is a namespace with this code already."))
         return code

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-
 from django.core.exceptions import ValidationError
 from django.db import transaction
 from django.db.models import ProtectedError
@@ -16,7 +14,6 @@ from profiles.pql.reads import walk
 from profiles.pql.syntax import Identities
 from profiles.pql.values import namespace_key
 
-CODE = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
 NAMED = 5  # of what uses a namespace
 
 
@@ -26,10 +23,6 @@ def create_namespace(*, code: str, name: str, type: str) -> IdentityNamespace:
     Raises:
         ValidationError: with the reason.
     """
-    if not CODE.fullmatch(code):
-        raise ValidationError(
-            {"code": _("A code is letters, digits and underscores, and begins with a letter.")}
-        )
     namespace = IdentityNamespace(code=code, name=name, type=type)
     _check(namespace)
     namespace.save(force_insert=True)
@@ -104,4 +97,4 @@ def _check(namespace: IdentityNamespace) -> None:
         check_text(namespace.name)
     except Refused as refused:
         raise ValidationError({"name": str(refused.reason)}) from None
-    namespace.full_clean()
+    namespace.full_clean(exclude=["code"] if namespace.pk else None)

@@ -16,8 +16,6 @@ from profiles.signals import Transition
 
 # Status and last qualification. None: it was not read, for what a rule decides does not depend on it.
 Membership: TypeAlias = tuple[str, datetime | None]
-# Whether a profile is a member, and when it came and went so far: SegmentMembership.moments.
-History: TypeAlias = tuple[bool, list[int]]
 
 MOMENTS_KEPT = 20  # of a membership: the newest
 
@@ -47,9 +45,10 @@ class Memberships:
         self.stored: dict[uuid.UUID, dict[str, Membership]] = defaultdict(dict)
         self.current: dict[uuid.UUID, dict[str, Membership]] = defaultdict(dict)
         self.changed: dict[uuid.UUID, set[str]] = defaultdict(set)
-        # As stored; where another profile's membership was told of this one, of that.
-        self.histories: dict[uuid.UUID, dict[str, History]] = defaultdict(dict)
+        self.moments: dict[uuid.UUID, dict[str, str]] = defaultdict(dict)  # as stored
         self.moved: list[uuid.UUID] = []  # profiles that are other ones now
+        # Where a membership is that of such a profile: whose.
+        self.origins: dict[tuple[uuid.UUID, str], uuid.UUID] = {}
 
     def read(self, wanted: Q) -> None:
         """Read what others may tell something of. One query."""
@@ -67,7 +66,7 @@ class Memberships:
             stored = self.stored[profile_id]
             if segment_id not in stored:
                 stored[segment_id] = self.current[profile_id][segment_id] = status, at
-                self.histories[profile_id][segment_id] = status in MEMBER, moments
+                self.moments[profile_id][segment_id] = moments
 
     def segments(self, profile_id: uuid.UUID) -> set[str]:
         """The segments that a profile is in, of those that were read."""
@@ -106,7 +105,7 @@ class Memberships:
         self.moved.append(source)
         for segment_id, (status, moment) in self.current.pop(source, {}).items():
             if self.tell(target, segment_id, status, moment, now):
-                self.histories[target][segment_id] = self._history(source, segment_id)
+                self.origins[target, segment_id] = self.origins.get((source, segment_id), source)
 
     def follow(
         self,
@@ -159,54 +158,47 @@ class Memberships:
 
         Sorted: two transactions that write the same wait for each other and do not deadlock.
         """
-        changed = [
-            SegmentMembership(
-                profile_id=profile_id,
-                segment_id=segment_id,
-                status=self.current[profile_id][segment_id][0],
-                last_qualification_time=self._changed_at(profile_id, segment_id),
-                moments=self._moments(profile_id, segment_id),
-            )
-            for profile_id in sorted(self.changed)
-            for segment_id in sorted(self.changed[profile_id])
-        ]
-        if changed:
+        rows: list[SegmentMembership] = []
+        counts: dict[str, Change] = defaultdict(Change)
+        for profile_id in sorted(self.changed):
+            for segment_id in sorted(self.changed[profile_id]):
+                status, at = self.current[profile_id][segment_id]
+                assert at is not None
+                so, count = status in MEMBER, counts[segment_id]
+                count.members += so - self._was_member(profile_id, segment_id)
+                origin = self.origins.get((profile_id, segment_id), profile_id)
+                moments = self.moments[origin].get(segment_id, "")
+                if so is not self._was_member(origin, segment_id):
+                    count.realized += so
+                    count.exited += not so
+                    moments = _followed(moments, at)
+                rows.append(
+                    SegmentMembership(
+                        profile_id=profile_id,
+                        segment_id=segment_id,
+                        status=status,
+                        last_qualification_time=at,
+                        moments=moments,
+                    )
+                )
+        for profile_id in self.moved:
+            for segment_id in self.stored[profile_id]:
+                counts[segment_id].members -= self._was_member(profile_id, segment_id)
+        if rows:
             SegmentMembership.objects.bulk_create(
-                changed,
+                rows,
                 update_conflicts=True,
                 unique_fields=["profile", "segment"],
                 update_fields=["status", "last_qualification_time", "moments"],
             )
-        add_counts(self._counts())
+        add_counts(counts)
 
-    def _counts(self) -> dict[str, Change]:
-        """What is done to the numbers of members, by segments."""
-        counts: dict[str, Change] = defaultdict(Change)
-        for profile_id, segment_ids in self.changed.items():
-            for segment_id in segment_ids:
-                so = self.current[profile_id][segment_id][0] in MEMBER
-                stored = self.stored[profile_id].get(segment_id)
-                was = self._history(profile_id, segment_id)[0]
-                count = counts[segment_id]
-                count.realized += so and not was
-                count.exited += was and not so
-                count.members += so - (stored is not None and stored[0] in MEMBER)
-        for profile_id in self.moved:
-            for segment_id, (status, _at) in self.stored[profile_id].items():
-                counts[segment_id].members -= status in MEMBER
-        return counts
+    def _was_member(self, profile_id: uuid.UUID, segment_id: str) -> bool:
+        stored = self.stored[profile_id].get(segment_id)
+        return stored is not None and stored[0] in MEMBER
 
-    def _history(self, profile_id: uuid.UUID, segment_id: str) -> History:
-        return self.histories[profile_id].get(segment_id) or (False, [])
 
-    def _moments(self, profile_id: uuid.UUID, segment_id: str) -> list[int]:
-        was, moments = self._history(profile_id, segment_id)
-        if (self.current[profile_id][segment_id][0] in MEMBER) is was:
-            return moments
-        at = self._changed_at(profile_id, segment_id)
-        return [*moments, int(at.timestamp() * 1000)][-MOMENTS_KEPT:]
-
-    def _changed_at(self, profile_id: uuid.UUID, segment_id: str) -> datetime:
-        moment = self.current[profile_id][segment_id][1]
-        assert moment is not None
-        return moment
+def _followed(moments: str, at: datetime) -> str:
+    """The moments of a membership and one more, the newest few."""
+    moment = str(int(at.timestamp() * 1000))
+    return " ".join([*moments.split()[1 - MOMENTS_KEPT :], moment]) if moments else moment

@@ -9,9 +9,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import BinaryIO
 
-from django.utils.translation import gettext_lazy as _
-
-from profiles.ingest import Reason
+from profiles.reasons import NO_REASON, Reason
+from profiles.reasons import Reason as _
 
 MAX_LINE = 64 * 1024  # characters
 MAX_LINES = 50  # of one row: in quotation marks a text may have several
@@ -45,7 +44,7 @@ class Row:
 
     number: int
     cells: list[str]
-    problem: Reason = ""
+    problem: Reason = NO_REASON
 
 
 class Rows:
@@ -85,7 +84,7 @@ class Rows:
                 lines.append(line)
                 yield line
 
-        problem: Reason = ""
+        problem: Reason = NO_REASON
         try:
             # A reader a row: it takes as many lines as the row has, and what it says of them is of this row.
             cells = next(csv.reader(feed(), delimiter=self._delimiter, strict=True))

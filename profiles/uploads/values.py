@@ -8,11 +8,11 @@ from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from typing import Any
 
-from django.utils.translation import gettext_lazy as _
-
-from profiles.ingest import Reason, Refused
+from profiles.ingest import Refused
 from profiles.inlets.messages import HASHED, normalised
 from profiles.models import IdentityNamespace, SchemaField
+from profiles.reasons import Reason
+from profiles.reasons import Reason as _
 from profiles.uploads.rows import Row
 
 # What a spreadsheet makes of a long number that it takes for a quantity: the last digits are lost.

@@ -10,6 +10,7 @@ from tests.product import Product
 
 _MAKE = """
 import json, sys
+from datetime import timedelta
 from django.contrib.auth.models import User
 from activation import services as activation
 from activation.alerts import services as alerts
@@ -19,8 +20,10 @@ from audit.models import Entry
 from destinations.connectors.base import Connection
 from destinations.fields import Encrypted
 from destinations.models import Account, Destination
+from django.utils import timezone
+from profiles.ingest import Fragment, ingest
 from profiles.inlets import intake, services as inlets
-from profiles.models import Inlet, Profile, Segment
+from profiles.models import IdentityNamespace, Inlet, MemberCount, Profile, Segment
 from profiles.reasons import Reason
 
 name, url, key, secret = sys.argv[1:]
@@ -68,13 +71,30 @@ if run and not failure:
             reason="Mandatory but not there: personalEmail.address" if number % 3 else "1,234,567 bytes",
         )
 look()
+namespace, made = IdentityNamespace.objects.get_or_create(
+    code="LoyaltyCard", defaults=dict(name="멤버십 카드 번호", type="CROSS_DEVICE")
+)
+profile = segment.memberships.exclude(status="exited").first().profile
+if made:
+    # A merged profile, a card, a month in which customers came and left, and one who did so twice.
+    ingest([Fragment([("Email", "second.address@example.com"), ("LoyaltyCard", "서울-000123")])])
+    known = profile.identities.select_related("namespace").first()
+    ingest([Fragment([(known.namespace.code, known.value), ("Email", "second.address@example.com")])])
+    for status in ("exited", "realized"):
+        ingest([Fragment(profile_id=profile.pk, memberships={segment.pk: (status, None)})])
+    for ago in range(1, 31):
+        came, left = 90 + ago * 37 % 60, 40 + ago * 53 % 70
+        for sign, day in ((1, ago), (-1, 60)):
+            MemberCount.objects.create(
+                segment=segment, day=timezone.now().date() - timedelta(days=day), members=sign * (came - left),
+                realized=came, exited=left,
+            )
 print(json.dumps({
     "waiting": PendingExport.objects.filter(dataflow=dataflow).count(),
     "account": str(account.pk), "destination": str(destination.pk), "run": str(run.pk) if run else "",
     "failure": str(failure.pk) if failure else "",
-    "profile": str(segment.memberships.exclude(status="exited").first().profile_id), "segment": segment.pk,
-    "inlet": inlet.pk,
     "entry": str(Entry.objects.filter(action="dataflow.finished").first().pk),
+    "profile": str(profile.pk), "segment": segment.pk, "inlet": inlet.pk, "namespace": str(namespace.pk),
 }))
 """
 
@@ -91,6 +111,7 @@ class Activated:
     segment: str
     inlet: str
     entry: str
+    namespace: str
 
 
 def activate(product: Product, name: str = "Profile exports") -> Activated:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from html import unescape
 
 import pytest
+from django.contrib.auth.models import User
 from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
@@ -111,15 +112,26 @@ def test_one_in_use_is_not_deleted_and_the_page_says_by_what(
     else:
         SegmentFactory.create(
             name="Till",
-            rule='mapNotEmpty(identityMap.get("loyaltycard"))'
-            if what == "rule"
-            else 'identityMap.get("LoyaltyCard")',
+            rule='isNotNull(identityMap.get("loyaltycard"))',
             state=Segment.State.LIVE if what == "rule" else Segment.State.DRAFT,
         )
         words = "Till"
     response = manager.post(url("delete", own))
     assert response.status_code == 422
     assert words in unescape(response.content.decode())
+    assert IdentityNamespace.objects.filter(pk=own.pk).exists()
+
+
+def test_the_admin_refuses_too_one_by_one_and_many_at_once(own: IdentityNamespace) -> None:
+    DestinationFactory.create(name="Till", partition_key="identity:LoyaltyCard")
+    admin = Client()
+    admin.force_login(User.objects.create_superuser("root"))
+    many = {"action": "delete_selected", "_selected_action": [str(own.pk)], "post": "yes"}
+    for address, form in (
+        (reverse("admin:profiles_identitynamespace_delete", args=[own.pk]), {"post": "yes"}),
+        (reverse("admin:profiles_identitynamespace_changelist"), many),
+    ):
+        assert "in use by Till" in unescape(admin.post(address, form, follow=True).content.decode())
     assert IdentityNamespace.objects.filter(pk=own.pk).exists()
 
 
