@@ -8,7 +8,9 @@ from dataclasses import dataclass
 from functools import reduce
 from operator import or_
 
-from django.db.models import Q
+from django.db.models import Q, TextField
+from django.db.models.functions import Cast
+from django.db.models.lookups import IContains
 
 from profiles.models import Identity, InletSample, Profile
 from profiles.services import hanging_on
@@ -40,12 +42,12 @@ def holding(values: Iterable[str], *fields: str) -> Q:
     """Rows with a text that holds one of ``values``, as it is or as JSON may write it.
 
     Args:
-        fields: those of an InletSample when none is given.
+        fields: those of an InletSample when none is given; JSON is looked at as a text.
     """
     spellings = {spelling for value in values for spelling in _spellings(value)}
     parts = [
-        Q(**{f"{field}__icontains": spelling})
-        for field in fields or ("text", "reason")
+        Q(IContains(Cast(field, TextField()), spelling))
+        for field in fields or ("text", "reason", "params")
         for spelling in sorted(spellings)
     ]
     return reduce(or_, parts, Q(pk__in=()))

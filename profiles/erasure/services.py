@@ -37,7 +37,9 @@ def erase(profile_id: uuid.UUID, *, last_record: bool = False) -> bool:
             counts = hanging_on([profile])
         profile_erasing.send(sender=Profile, profile_id=profile_id, last_record=last_record)
         samples, _ = InletSample.objects.filter(holding(values)).delete()
-        Inlet.objects.filter(holding(values, "last_error")).update(last_error="", last_error_at=None)
+        Inlet.objects.filter(holding(values, "last_error", "last_error_params")).update(
+            last_error="", last_error_params={}, last_error_at=None
+        )
         delete_profiles(Profile.objects.filter(pk=profile_id))
         told = counts | {"samples of inlets": samples, "last record": last_record}
         audit.record("profile.erased", Profile(pk=profile_id), after=told)

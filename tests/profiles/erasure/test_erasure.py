@@ -23,6 +23,7 @@ from profiles.ingest import Fragment, ingest
 from profiles.inlets import intake
 from profiles.inlets.services import create_inlet
 from profiles.models import InletSample, MergedProfile, Profile
+from profiles.reasons import Reason
 from tests.destinations.connected import connected_destination
 from tests.factories import DataflowFactory, IdentityFactory, MembershipFactory, ProfileFactory, UserFactory
 from tests.local_kinesis import RunningKinesis
@@ -53,8 +54,10 @@ def person() -> Profile:
     run = DataflowRun.objects.create(dataflow=dataflow, started_at=now, last_at=now)
     FailedExport.objects.create(run=run, profile=profile, kind="failed", code="X", reason=EMAIL)
     inlet, _token = create_inlet(name="Shop", protected=False)
-    intake.note_refusal(inlet, f"Not valid: {EMAIL}", json.dumps({"email": EMAIL.upper()}).encode())
-    intake.note_refusal(inlet, "Other", b'{"email": "other@example.com"}')
+    intake.note_refusal(
+        inlet, Reason("Not valid: %(value)s", {"value": EMAIL}), json.dumps({"email": EMAIL.upper()}).encode()
+    )
+    intake.note_refusal(inlet, Reason("Other"), b'{"email": "other@example.com"}')
     return profile
 
 
@@ -177,8 +180,8 @@ def test_short_and_strange_identities_find_only_what_holds_them(steward: User) -
     inlet, _token = create_inlet(name="Shop", protected=False)
     values: list[Any] = ['김"민준"', "100%_off"]
     for value in values:
-        intake.note_refusal(inlet, "Refused", json.dumps({"id": value}).encode())
-    intake.note_refusal(inlet, "Refused", b'{"id": "100 of off"}')
+        intake.note_refusal(inlet, Reason("Refused"), json.dumps({"id": value}).encode())
+    intake.note_refusal(inlet, Reason("Refused"), b'{"id": "100 of off"}')
     for value in values:
         erase(IdentityFactory.create(value=value).profile_id)
     assert [sample.text for sample in InletSample.objects.all()] == ['{"id": "100 of off"}']
