@@ -46,10 +46,10 @@ def rate(dataflow: Dataflow, waiting: int) -> float:
         last = PendingExport.objects.order_by("id").values_list("id", flat=True)[waiting]
         PendingExport.objects.filter(id__gte=last).delete()
         engine.settle_down()
-    seconds = engine.delivered([dataflow], least=waiting - SENT)
+    seconds = engine.delivered([dataflow], min(SENT, waiting))
     # What the workers still have under way comes to its end, too.
     Dataflow.objects.update(state=Dataflow.State.DISABLED)
     engine.quiet()
     PendingExport.objects.all().delete()
     Dataflow.objects.update(state=Dataflow.State.ENABLED)
-    return SENT / seconds
+    return min(SENT, waiting) / seconds

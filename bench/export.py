@@ -84,7 +84,7 @@ def run(dataflow: Dataflow, ready: Sequence[Record], url: str, rounds: int, *pro
             floors.append(len(ready) / engine.floor(dataflow, ready))
             engine.queue([dataflow])
             before, taken = cpu.seconds(pids), sink.taken(url)
-            rates.append(len(ready) / engine.delivered([dataflow]))
+            rates.append(len(ready) / engine.delivered([dataflow], len(ready)))
             after = cpu.seconds(pids)
             assert sink.taken(url) == taken + len(ready), "Not each record was sent once"
         spent = {name: 1e6 * (after[name] - before[name]) / len(ready) for name in pids}

@@ -14,7 +14,7 @@ from profiles.ingest import Fragment, ingest
 from profiles.models import Profile
 
 CHANGES = 500  # a second
-AT_ONCE = 10  # in one request of a producer
+AT_ONCE = 25  # in one request of a producer
 SECONDS = 20
 P95, P99 = 0.3, 1.0  # seconds
 

@@ -65,4 +65,4 @@ def seconds_of(dataflows: Sequence[Dataflow]) -> float:
     ids = list(Profile.objects.values_list("pk", flat=True)[:EACH])
     outbox.queue((dataflow.pk, pk, "attribute") for dataflow in dataflows for pk in ids)
     engine.settle_down()
-    return engine.delivered(dataflows)
+    return engine.delivered(dataflows, len(ids) * len(dataflows))

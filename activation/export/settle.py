@@ -281,6 +281,6 @@ class _Rows:
 
 
 def _texts(values: Iterable[str]) -> str:
-    """Texts as PostgreSQL writes an array."""
-    quoted = (value.replace("\\", r"\\").replace('"', r"\"") for value in values)
-    return '{"' + '","'.join(quoted) + '"}'
+    """Texts as PostgreSQL writes an array; none of its texts has a zero byte."""
+    joined = "\0".join(values).replace("\\", r"\\").replace('"', r"\"")
+    return '{"' + joined.replace("\0", '","') + '"}'
