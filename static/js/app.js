@@ -322,6 +322,25 @@
     dialog.addEventListener("close", () => document.getElementById(asked)?.focus(), { once: true });
     dialog.showModal();
   });
+  // What is typed while an answer is on its way stays: the field that has the focus keeps its text when it is replaced,
+  // and says once more that it was changed.
+  let typed = null;
+  document.addEventListener("htmx:beforeSwap", (event) => {
+    const field = document.activeElement;
+    const sent = event.detail.requestConfig?.formData;
+    const since = field?.id && field.matches("input, textarea") && sent?.has(field.name)
+      && sent.get(field.name) !== field.value;
+    typed = since ? { id: field.id, value: field.value, at: field.selectionStart } : null;
+  });
+  document.addEventListener("htmx:afterSwap", () => {
+    const field = typed && document.getElementById(typed.id);
+    if (field && field.value !== typed.value) {
+      field.value = typed.value;
+      if (typed.at !== null) field.setSelectionRange(typed.at, typed.at);
+      field.dispatchEvent(new Event("input", { bubbles: true }));
+    }
+    typed = null;
+  });
   document.addEventListener("htmx:afterSettle", (event) => prepare(event.detail.elt));
 
   function prepare(root) {

@@ -163,7 +163,7 @@ INPUTS: dict[str, tuple[str, Callable[[], forms.Field]]] = {
     "segment": ("value", lambda: forms.ChoiceField(required=False)),
     "case": (
         "case",
-        lambda: forms.BooleanField(label=gettext_lazy("in capital or small letters"), required=False),
+        lambda: forms.BooleanField(label=gettext_lazy("whether in capitals or not"), required=False),
     ),
     "comparison": ("comparison", _choice({key: COMPARED[key] for key in COMPARISONS})),
     "amount": (
@@ -227,6 +227,7 @@ class RowForm(_PartForm):
         super().__init__(row.data, place, sources, complain)
         self.errors_id = f"{self.prefix}-errors"
         self._build()
+        self.full_clean()
 
     def _settle(self, sources: Sources) -> None:
         """Bring what the row says into the shape that its operator asks for."""
@@ -360,6 +361,7 @@ class GroupForm(_PartForm):
             form_of(part, (*place, index), sources, variable=inner, complain=complain)
             for index, part in enumerate(group.items)
         ]
+        self.full_clean()
         # The condition that it is; None while something in it is not finished.
         self.found = self._found()
 
@@ -377,8 +379,6 @@ class GroupForm(_PartForm):
         return len(self.place) + 1 < MAX_DEPTH
 
     def _found(self) -> Condition | None:
-        for child in self.children:
-            child.full_clean()
         terms = [child.found for child in self.children if child.found is not None]
         if self.complain and not self.children:
             self.add_error("mode", _("This group is empty. Add a condition, or remove the group."))

@@ -33,7 +33,7 @@ _TESTS: dict[str, str | Promise] = {
     "doesNotContain": _("does not contain"),
     "startsWith": _("starts with"),
     "endsWith": _("ends with"),
-    "like": _("looks like (% any characters, _ one)"),
+    "like": _("looks like (% and _ stand for any)"),
     "matches": _("matches the regular expression"),
 }
 _SOME = ("contains", "startsWith", "endsWith", "like", "matches")
@@ -65,7 +65,7 @@ _TIME = {
     "before": Operator(_("is before"), ("moment", "day")),
     "after": Operator(_("is after"), ("moment", "day")),
     "distance": Operator(
-        _("is away in time"), ("comparison", "amount", "unit", "direction", "moment", "day")
+        _("is … before or after"), ("comparison", "amount", "unit", "direction", "moment", "day")
     ),
 }
 _DAY = {

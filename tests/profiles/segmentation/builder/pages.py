@@ -21,7 +21,7 @@ class Form(HTMLParser):
         said = {key: value or "" for key, value in attrs}
         name = said.get("name", "")
         if "autofocus" in said:
-            self.focus.append(said["id"])
+            self.focus.append(said.get("id", tag))
         if tag == "button" and name == "do":
             self.buttons.add(said["value"])
         elif tag == "textarea":
