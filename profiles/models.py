@@ -460,6 +460,11 @@ class Upload(models.Model):
         return self.state in self.ACTIVE
 
     @property
+    def progress(self) -> int:
+        """Grows with every batch."""
+        return self.rows + self.left
+
+    @property
     def bytes_read(self) -> int:
         # The lower half of what a text file tells is the byte; the rest is the decoder's.
         return self.place[0] % 2**64 if self.place else 0

@@ -8,121 +8,204 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     dependencies = [
-        ('profiles', '0005_segments_by_rule'),
+        ("profiles", "0005_segments_by_rule"),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
 
     operations = [
         migrations.CreateModel(
-            name='Upload',
+            name="Upload",
             fields=[
-                ('id', models.UUIDField(default=uuid_utils.compat.uuid7, editable=False, primary_key=True, serialize=False)),
-                ('segment_name', models.CharField(blank=True, max_length=255, verbose_name='name of the new segment')),
-                ('file_name', models.CharField(max_length=255, verbose_name='file')),
-                ('size', models.PositiveBigIntegerField(verbose_name='size')),
-                ('encoding', models.CharField(max_length=16, verbose_name='encoding')),
-                ('delimiter', models.CharField(max_length=1, verbose_name='delimiter')),
-                ('has_header', models.BooleanField(default=True, verbose_name='the first row names the columns')),
-                ('columns', models.JSONField(default=list, verbose_name='columns')),
-                ('identity_column', models.PositiveSmallIntegerField(default=0, verbose_name='identity column')),
-                ('namespace', models.CharField(blank=True, max_length=64, verbose_name='identity namespace')),
-                ('way', models.CharField(choices=[('replace', 'Replace the members: who is not in the file leaves'), ('append', 'Add to the members'), ('remove', 'Take out who is in the file')], default='replace', max_length=8, verbose_name='what to do')),
-                ('state', models.CharField(choices=[('draft', 'Draft'), ('waiting', 'Waiting'), ('reading', 'Reading the file'), ('leaving', 'Taking out who is not in the file'), ('done', 'Done'), ('stopped', 'Stopped')], default='draft', max_length=8, verbose_name='state')),
-                ('language', models.CharField(editable=False, max_length=10)),
-                ('created_at', models.DateTimeField(default=django.utils.timezone.now, verbose_name='created')),
-                ('queued_at', models.DateTimeField(editable=False, null=True, verbose_name='queued')),
-                ('started_at', models.DateTimeField(editable=False, null=True, verbose_name='started')),
-                ('finished_at', models.DateTimeField(editable=False, null=True, verbose_name='finished')),
-                ('place', models.JSONField(default=list, editable=False)),
-                ('rows', models.PositiveBigIntegerField(default=0, verbose_name='rows read')),
-                ('accepted', models.PositiveBigIntegerField(default=0, verbose_name='accepted')),
-                ('rejected', models.PositiveBigIntegerField(default=0, verbose_name='rejected')),
-                ('unknown', models.PositiveBigIntegerField(default=0, verbose_name='not in the segment')),
-                ('created', models.PositiveBigIntegerField(default=0, verbose_name='new customers')),
-                ('joined', models.PositiveBigIntegerField(default=0, verbose_name='joined')),
-                ('left', models.PositiveBigIntegerField(default=0, verbose_name='left')),
+                (
+                    "id",
+                    models.UUIDField(
+                        default=uuid_utils.compat.uuid7, editable=False, primary_key=True, serialize=False
+                    ),
+                ),
+                (
+                    "segment_name",
+                    models.CharField(blank=True, max_length=255, verbose_name="name of the new segment"),
+                ),
+                ("file_name", models.CharField(max_length=255, verbose_name="file")),
+                ("size", models.PositiveBigIntegerField(verbose_name="size")),
+                ("encoding", models.CharField(max_length=16, verbose_name="encoding")),
+                ("delimiter", models.CharField(max_length=1, verbose_name="delimiter")),
+                (
+                    "has_header",
+                    models.BooleanField(default=True, verbose_name="the first row names the columns"),
+                ),
+                ("columns", models.JSONField(default=list, verbose_name="columns")),
+                (
+                    "identity_column",
+                    models.PositiveSmallIntegerField(default=0, verbose_name="identity column"),
+                ),
+                ("namespace", models.CharField(blank=True, max_length=64, verbose_name="identity namespace")),
+                (
+                    "way",
+                    models.CharField(
+                        choices=[
+                            ("replace", "Replace the members: who is not in the file leaves"),
+                            ("append", "Add to the members"),
+                            ("remove", "Take out who is in the file"),
+                        ],
+                        default="replace",
+                        max_length=8,
+                        verbose_name="what to do",
+                    ),
+                ),
+                (
+                    "state",
+                    models.CharField(
+                        choices=[
+                            ("draft", "Draft"),
+                            ("waiting", "Waiting"),
+                            ("reading", "Reading the file"),
+                            ("leaving", "Taking out who is not in the file"),
+                            ("done", "Done"),
+                            ("stopped", "Stopped"),
+                        ],
+                        default="draft",
+                        max_length=8,
+                        verbose_name="state",
+                    ),
+                ),
+                ("language", models.CharField(editable=False, max_length=10)),
+                (
+                    "created_at",
+                    models.DateTimeField(default=django.utils.timezone.now, verbose_name="created"),
+                ),
+                ("queued_at", models.DateTimeField(editable=False, null=True, verbose_name="queued")),
+                ("started_at", models.DateTimeField(editable=False, null=True, verbose_name="started")),
+                ("finished_at", models.DateTimeField(editable=False, null=True, verbose_name="finished")),
+                ("place", models.JSONField(default=list, editable=False)),
+                ("rows", models.PositiveBigIntegerField(default=0, verbose_name="rows read")),
+                ("accepted", models.PositiveBigIntegerField(default=0, verbose_name="accepted")),
+                ("rejected", models.PositiveBigIntegerField(default=0, verbose_name="rejected")),
+                ("unknown", models.PositiveBigIntegerField(default=0, verbose_name="not in the segment")),
+                ("created", models.PositiveBigIntegerField(default=0, verbose_name="new customers")),
+                ("joined", models.PositiveBigIntegerField(default=0, verbose_name="joined")),
+                ("left", models.PositiveBigIntegerField(default=0, verbose_name="left")),
             ],
             options={
-                'verbose_name': 'upload',
-                'verbose_name_plural': 'uploads',
+                "verbose_name": "upload",
+                "verbose_name_plural": "uploads",
             },
         ),
         migrations.CreateModel(
-            name='UploadPart',
+            name="UploadPart",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('number', models.PositiveIntegerField()),
-                ('data', models.BinaryField()),
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                ("number", models.PositiveIntegerField()),
+                ("data", models.BinaryField()),
             ],
             options={
-                'verbose_name': 'part of an upload',
-                'verbose_name_plural': 'parts of uploads',
+                "verbose_name": "part of an upload",
+                "verbose_name_plural": "parts of uploads",
             },
         ),
         migrations.CreateModel(
-            name='UploadRejection',
+            name="UploadRejection",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('row', models.PositiveBigIntegerField(verbose_name='row')),
-                ('value', models.TextField(verbose_name='value')),
-                ('reason', models.TextField(verbose_name='reason')),
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                ("row", models.PositiveBigIntegerField(verbose_name="row")),
+                ("value", models.TextField(verbose_name="value")),
+                ("reason", models.TextField(verbose_name="reason")),
             ],
             options={
-                'verbose_name': 'rejected row',
-                'verbose_name_plural': 'rejected rows',
+                "verbose_name": "rejected row",
+                "verbose_name_plural": "rejected rows",
             },
         ),
         migrations.AddField(
-            model_name='segment',
-            name='expires_after',
-            field=models.PositiveSmallIntegerField(blank=True, null=True, verbose_name='expires after days'),
+            model_name="segment",
+            name="expires_after",
+            field=models.PositiveSmallIntegerField(blank=True, null=True, verbose_name="expires after days"),
         ),
         migrations.AddField(
-            model_name='segment',
-            name='expires_since',
+            model_name="segment",
+            name="expires_since",
             field=models.DateTimeField(editable=False, null=True),
         ),
         migrations.AlterField(
-            model_name='segment',
-            name='origin',
-            field=models.CharField(choices=[('segmentation', 'Segmentation service'), ('upload', 'Custom upload'), ('import', 'Came in with profiles')], default='upload', max_length=16, verbose_name='origin'),
+            model_name="segment",
+            name="origin",
+            field=models.CharField(
+                choices=[
+                    ("segmentation", "Segmentation service"),
+                    ("upload", "Custom upload"),
+                    ("import", "Came in with profiles"),
+                ],
+                default="upload",
+                max_length=16,
+                verbose_name="origin",
+            ),
         ),
         migrations.AddIndex(
-            model_name='segmentmembership',
-            index=models.Index(condition=models.Q(('status__in', ['realized', 'existing'])), fields=['segment', 'last_qualification_time'], name='membership_by_age'),
+            model_name="segmentmembership",
+            index=models.Index(
+                condition=models.Q(("status__in", ["realized", "existing"])),
+                fields=["segment", "last_qualification_time"],
+                name="membership_by_age",
+            ),
         ),
         migrations.AddField(
-            model_name='upload',
-            name='created_by',
-            field=models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='+', to=settings.AUTH_USER_MODEL),
+            model_name="upload",
+            name="created_by",
+            field=models.ForeignKey(
+                blank=True,
+                null=True,
+                on_delete=django.db.models.deletion.SET_NULL,
+                related_name="+",
+                to=settings.AUTH_USER_MODEL,
+            ),
         ),
         migrations.AddField(
-            model_name='upload',
-            name='segment',
-            field=models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.CASCADE, related_name='uploads', to='profiles.segment', verbose_name='segment'),
+            model_name="upload",
+            name="segment",
+            field=models.ForeignKey(
+                blank=True,
+                null=True,
+                on_delete=django.db.models.deletion.CASCADE,
+                related_name="uploads",
+                to="profiles.segment",
+                verbose_name="segment",
+            ),
         ),
         migrations.AddField(
-            model_name='uploadpart',
-            name='upload',
-            field=models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='parts', to='profiles.upload'),
+            model_name="uploadpart",
+            name="upload",
+            field=models.ForeignKey(
+                on_delete=django.db.models.deletion.CASCADE, related_name="parts", to="profiles.upload"
+            ),
         ),
         migrations.AddField(
-            model_name='uploadrejection',
-            name='upload',
-            field=models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='rejections', to='profiles.upload'),
+            model_name="uploadrejection",
+            name="upload",
+            field=models.ForeignKey(
+                on_delete=django.db.models.deletion.CASCADE, related_name="rejections", to="profiles.upload"
+            ),
         ),
         migrations.AddIndex(
-            model_name='upload',
-            index=models.Index(fields=['state', 'queued_at'], name='upload_by_state'),
+            model_name="upload",
+            index=models.Index(fields=["state", "queued_at"], name="upload_by_state"),
         ),
         migrations.AddConstraint(
-            model_name='uploadpart',
-            constraint=models.UniqueConstraint(fields=('upload', 'number'), name='upload_part_once'),
+            model_name="uploadpart",
+            constraint=models.UniqueConstraint(fields=("upload", "number"), name="upload_part_once"),
         ),
         migrations.AddConstraint(
-            model_name='uploadrejection',
-            constraint=models.UniqueConstraint(fields=('upload', 'row'), name='upload_rejection_once'),
+            model_name="uploadrejection",
+            constraint=models.UniqueConstraint(fields=("upload", "row"), name="upload_rejection_once"),
         ),
     ]

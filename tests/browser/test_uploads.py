@@ -70,7 +70,7 @@ def test_a_list_becomes_a_segment_and_is_replaced(
     page.set_viewport_size(WIDE)
     page.get_by_label("이메일 is the identity").check()
     page.get_by_role("row", name="포인트").get_by_role("combobox").select_option("loyalty.points")
-    page.get_by_label("Members stay for").fill("7")
+    page.get_by_label("Days that members stay").fill("7")
     page.get_by_role("button", name="Start the upload").click()
 
     # The page follows the worker by itself.
@@ -90,7 +90,7 @@ def test_a_list_becomes_a_segment_and_is_replaced(
     second = b"email\nupload.lee@example.com\nupload.new@example.com\n"
     page.get_by_label("File", exact=True).set_input_files(list_of("second.csv", second))
     page.get_by_role("button", name="Next").click()
-    expect(page.get_by_label("Members stay for")).to_have_value("7")
+    expect(page.get_by_label("Days that members stay")).to_have_value("7")
     page.get_by_label("Replace the members").check()
     page.get_by_role("button", name="Start the upload").click()
     expect(page.locator(".stat").filter(has_text="Left the segment")).to_contain_text("2", timeout=20_000)

@@ -114,8 +114,8 @@ def test_the_segment_is_new_with_a_name_or_takes_uploads(browser: Client, segmen
     ruled = SegmentFactory.create(origin=Segment.Origin.SEGMENTATION)
     archived = SegmentFactory.create(state=Segment.State.ARCHIVED)
     assert "Give the new segment a name" in errors(post_file(browser, "a@x.kr", name=" "))["name"][0]
-    for other in (ruled, archived):
-        assert "segment" in errors(post_file(browser, "a@x.kr", segment=other.pk))
+    for other in (ruled.pk, archived.pk, "nothing", "a\0b"):
+        assert "segment" in errors(post_file(browser, "a@x.kr", segment=other))
     assert "file" in errors(browser.post(NEW, {"name": "x"}))
     post_file(browser, "a@x.kr", segment=segment.pk)
     assert Upload.objects.get().segment == segment

@@ -305,6 +305,18 @@ def test_another_worker_goes_on_where_one_stopped(segment: Segment, told: list[u
 
 
 @batches_of_two
+def test_a_message_that_comes_late_is_not_followed(segment: Segment, told: list[uuid.UUID]) -> None:
+    """Else every sweep beside a long upload would begin another chain of messages."""
+    upload = started(addresses(*"abcdef"), segment)
+    work.proceed(upload.pk, progress=0, seconds=-1)
+    work.proceed(upload.pk, progress=0, seconds=-1)
+    upload.refresh_from_db()
+    assert (upload.rows, told) == (2, [upload.pk])
+    work.proceed(upload.pk, progress=upload.progress)
+    assert members("vip") == set("abcdef")
+
+
+@batches_of_two
 def test_a_stopped_upload_keeps_what_it_took(segment: Segment, told: list[uuid.UUID]) -> None:
     done(addresses("z"), segment)
     upload = started(addresses(*"abcdef"), segment, REPLACE)
