@@ -399,8 +399,8 @@ class Upload(models.Model):
     """
 
     class Way(models.TextChoices):
-        REPLACE = "replace", _("Replace the members: who is not in the file leaves")
         APPEND = "append", _("Add to the members")
+        REPLACE = "replace", _("Replace the members: who is not in the file leaves")
         REMOVE = "remove", _("Take out who is in the file")
 
     class State(models.TextChoices):
@@ -427,7 +427,7 @@ class Upload(models.Model):
     columns = models.JSONField(_("columns"), default=list)
     identity_column = models.PositiveSmallIntegerField(_("identity column"), default=0)
     namespace = models.CharField(_("identity namespace"), max_length=64, blank=True)
-    way = models.CharField(_("what to do"), max_length=8, choices=Way, default=Way.REPLACE)
+    way = models.CharField(_("what to do"), max_length=8, choices=Way, default=Way.APPEND)
     state = models.CharField(_("state"), max_length=8, choices=State, default=State.DRAFT)
     language = models.CharField(max_length=10, editable=False)  # of whoever reads the report
     created_at = models.DateTimeField(_("created"), default=timezone.now)

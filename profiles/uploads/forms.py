@@ -95,7 +95,7 @@ class ColumnsForm(forms.Form):
         ),
     )
     way = forms.ChoiceField(
-        label=_("What to do"), choices=Upload.Way, initial=Upload.Way.REPLACE, widget=forms.RadioSelect
+        label=_("What to do"), choices=Upload.Way, initial=Upload.Way.APPEND, widget=forms.RadioSelect
     )
     expires_after = forms.IntegerField(
         label=_("Days that members stay"),

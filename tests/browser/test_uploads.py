@@ -86,7 +86,7 @@ def test_a_list_becomes_a_segment_and_is_replaced(
 
     # Another file takes out who is not in it.
     page.get_by_role("link", name="Upload another file").click()
-    expect(page.get_by_label("Segment")).to_have_value(page.url.partition("segment=")[2])
+    expect(page.get_by_label("Segment", exact=True)).to_have_value(page.url.partition("segment=")[2])
     second = b"email\nupload.lee@example.com\nupload.new@example.com\n"
     page.get_by_label("File", exact=True).set_input_files(list_of("second.csv", second))
     page.get_by_role("button", name="Next").click()

@@ -90,7 +90,7 @@ def test_a_file_makes_a_segment_with_its_customers(announced: Announced) -> None
 def test_adding_leaves_the_others_and_confirms_who_is_there(segment: Segment, announced: Announced) -> None:
     done(addresses("a", "b", "c"), segment)
     announced.clear()
-    upload = done(addresses("c", "d", "d", "c", "e"), segment)
+    upload = done(addresses("c", "d", "e", "d", "c"), segment)
     assert statuses("vip") == {
         "a": "realized", "b": "realized", "c": "existing", "d": "realized", "e": "realized",
     }  # fmt: skip
