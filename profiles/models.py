@@ -484,8 +484,8 @@ class Upload(models.Model):
     """
 
     class Way(models.TextChoices):
-        REPLACE = "replace", _("Replace the members: who is not in the file leaves")
         APPEND = "append", _("Add to the members")
+        REPLACE = "replace", _("Replace the members: who is not in the file leaves")
         REMOVE = "remove", _("Take out who is in the file")
 
     class State(models.TextChoices):
@@ -512,7 +512,7 @@ class Upload(models.Model):
     columns = models.JSONField(_("columns"), default=list)
     identity_column = models.PositiveSmallIntegerField(_("identity column"), default=0)
     namespace = models.CharField(_("identity namespace"), max_length=64, blank=True)
-    way = models.CharField(_("what to do"), max_length=8, choices=Way, default=Way.REPLACE)
+    way = models.CharField(_("what to do"), max_length=8, choices=Way, default=Way.APPEND)
     state = models.CharField(_("state"), max_length=8, choices=State, default=State.DRAFT)
     language = models.CharField(max_length=10, editable=False)  # of whoever reads the report
     created_at = models.DateTimeField(_("created"), default=timezone.now)
@@ -543,6 +543,11 @@ class Upload(models.Model):
     @property
     def active(self) -> bool:
         return self.state in self.ACTIVE
+
+    @property
+    def progress(self) -> int:
+        """Grows with every batch."""
+        return self.rows + self.left
 
     @property
     def bytes_read(self) -> int:

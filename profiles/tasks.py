@@ -48,15 +48,15 @@ def forget_messages() -> None:
 
 
 @shared_task
-def upload(upload_id: str) -> None:
-    """Take the next rows of an uploaded file."""
-    work.proceed(uuid.UUID(upload_id))
+def upload(upload_id: str, progress: int) -> None:
+    """Take the next rows of an uploaded file, unless others went on since it was so far."""
+    work.proceed(uuid.UUID(upload_id), progress=progress)
 
 
 @shared_task
 def uploads_waiting() -> None:
     """Go on with the uploads that are under way: what a dead worker left, and what was started while Redis was away."""
-    work.wake()
+    work.wake_all()
 
 
 @shared_task

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import structlog
 from celery import current_app
@@ -11,10 +11,10 @@ from kombu.exceptions import OperationalError
 log = structlog.get_logger(__name__)
 
 
-def tell(task: str, keys: Iterable[object]) -> None:
-    """Send a task for each key. When Redis is away, a sweep tells them later."""
+def tell(task: str, calls: Iterable[Sequence[str | int]]) -> None:
+    """Send a task for each of these arguments. When Redis is away, a sweep tells them later."""
     try:
-        for key in keys:
-            current_app.send_task(task, args=[str(key)])
+        for arguments in calls:
+            current_app.send_task(task, args=arguments)
     except OperationalError as error:
         log.warning("workers_not_told", reason=str(error))

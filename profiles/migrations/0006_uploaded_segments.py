@@ -45,11 +45,11 @@ class Migration(migrations.Migration):
                     "way",
                     models.CharField(
                         choices=[
-                            ("replace", "Replace the members: who is not in the file leaves"),
                             ("append", "Add to the members"),
+                            ("replace", "Replace the members: who is not in the file leaves"),
                             ("remove", "Take out who is in the file"),
                         ],
-                        default="replace",
+                        default="append",
                         max_length=8,
                         verbose_name="what to do",
                     ),

@@ -59,7 +59,7 @@ def wake(segment_ids: Iterable[str] | None = None) -> None:
     """Tell the workers of these evaluations; of all that stand. When Redis is away, the sweep tells them later."""
     if segment_ids is None:
         segment_ids = Evaluation.objects.order_by("started_at").values_list("pk", flat=True)
-    tell("profiles.tasks.evaluate", segment_ids)
+    tell("profiles.tasks.evaluate", ([segment_id] for segment_id in segment_ids))
 
 
 def evaluate(segment_id: str, *, seconds: float = AT_A_TIME) -> None:

@@ -17,10 +17,19 @@ from profiles.uploads.services import EXPIRES_AFTER, LEAST_DAYS, MOST_DAYS
 from profiles.uploads.suggest import Suggestion
 
 
+class SegmentField(forms.ModelChoiceField):
+    """Ids of segments are texts; what can't be one is none."""
+
+    def to_python(self, value: Any) -> Any:
+        if isinstance(value, str) and "\0" in value:
+            raise ValidationError(self.error_messages["invalid_choice"], "invalid_choice", {"value": ""})
+        return super().to_python(value)
+
+
 class FileForm(forms.Form):
     """A file, and the segment whose members it names."""
 
-    segment = forms.ModelChoiceField(
+    segment = SegmentField(
         Segment.objects.none(), required=False, label=_("Segment"), empty_label=_("A new segment")
     )
     name = forms.CharField(
@@ -86,13 +95,13 @@ class ColumnsForm(forms.Form):
         ),
     )
     way = forms.ChoiceField(
-        label=_("What to do"), choices=Upload.Way, initial=Upload.Way.REPLACE, widget=forms.RadioSelect
+        label=_("What to do"), choices=Upload.Way, initial=Upload.Way.APPEND, widget=forms.RadioSelect
     )
     expires_after = forms.IntegerField(
-        label=_("Members stay for … days"),
+        label=_("Days that members stay"),
         min_value=LEAST_DAYS,
         max_value=MOST_DAYS,
-        help_text=_("Counted from the last upload that named them; then they leave the segment. 1 to 90."),
+        help_text=_("1 to 90, counted from the last upload that names them. Then they leave the segment."),
     )
 
     def __init__(

@@ -138,7 +138,7 @@ def start(
             segment.save(update_fields=["expires_after", "expires_since"])
         draft.state, draft.queued_at = Upload.State.WAITING, timezone.now()
         draft.save()
-        transaction.on_commit(lambda: work.wake([draft.pk]), robust=True)
+        transaction.on_commit(lambda: work.wake(draft), robust=True)
 
 
 def _check_first_rows(upload: Upload) -> None:

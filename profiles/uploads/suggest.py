@@ -63,7 +63,7 @@ def _identity(names: Sequence[str], rows: Sequence[Sequence[str]], codes: dict[s
     for column in range(len(names)):
         values = [row[column].strip() for row in rows if column < len(row) and row[column].strip()]
         for word, pattern in looks:
-            if values and all(pattern.fullmatch(value) for value in values):
+            if 2 * sum(bool(pattern.fullmatch(value)) for value in values) > len(values):
                 # A hash may be one of something else, and its column say so.
                 return column, codes.get(names[column]) or codes.get(word, "")
     for column, name in enumerate(names):

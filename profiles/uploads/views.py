@@ -19,7 +19,7 @@ from django.views.decorators.http import require_http_methods, require_POST, req
 from profiles.access import requires
 from profiles.models import Segment, Upload
 from profiles.selectors import namespaces
-from profiles.uploads import selectors, services
+from profiles.uploads import detect, selectors, services
 from profiles.uploads.forms import ColumnsForm, FileForm, ReadingForm
 from profiles.uploads.suggest import suggest
 
@@ -88,7 +88,8 @@ def columns(request: HttpRequest, upload_id: uuid.UUID) -> HttpResponse:
         else:
             return redirect("profiles:upload", upload.pk)
     samples = [
-        [cells[place] for cells in values[:SHOWN_VALUES] if place < len(cells)] for place in range(len(names))
+        [cells[place] for cells in values if place < len(cells) and cells[place]][:SHOWN_VALUES]
+        for place in range(len(names))
     ]
     context = {
         "upload": upload,
@@ -127,7 +128,13 @@ def upload(request: HttpRequest, upload_id: uuid.UUID) -> HttpResponse:
         return redirect("profiles:upload_columns", shown.pk)
     page = Paginator(selectors.rejections(shown), PAGE_SIZE).get_page(request.GET.get("page"))
     ahead = selectors.ahead_of(shown).order_by("queued_at").first() if shown.active else None
-    context = {"upload": shown, "segment": shown.segment, "page": page, "ahead": ahead}
+    context = {
+        "upload": shown,
+        "segment": shown.segment,
+        "page": page,
+        "ahead": ahead,
+        "encoding": detect.ENCODINGS[shown.encoding],
+    }
     return render(request, "profiles/upload.html", context)
 
 

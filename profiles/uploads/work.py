@@ -28,12 +28,15 @@ SHOWN = 200  # characters of a value
 DRAFTS_KEPT, KEPT = timedelta(days=1), timedelta(days=90)
 
 
-def wake(upload_ids: list[uuid.UUID] | None = None) -> None:
-    """Tell the workers of these uploads; of all that are under way."""
-    if upload_ids is None:
-        active = Upload.objects.filter(state__in=Upload.ACTIVE).order_by("queued_at")
-        upload_ids = list(active.values_list("pk", flat=True))
-    tell("profiles.tasks.upload", upload_ids)
+def wake(upload: Upload) -> None:
+    """Tell the workers of an upload. The message says how far it is: one that comes late is not followed."""
+    tell("profiles.tasks.upload", [(str(upload.pk), upload.progress)])
+
+
+def wake_all() -> None:
+    """Tell the workers of all uploads that are under way."""
+    for upload in Upload.objects.filter(state__in=Upload.ACTIVE).order_by("queued_at"):
+        wake(upload)
 
 
 @dataclass(slots=True)
@@ -44,12 +47,15 @@ class _File:
     reader: Reader
 
 
-def proceed(upload_id: uuid.UUID, *, seconds: float = AT_A_TIME) -> None:
+def proceed(upload_id: uuid.UUID, *, progress: int | None = None, seconds: float = AT_A_TIME) -> None:
     """Go on with an upload, to its end or for so many seconds.
 
     1. What is next stands in the database, so it does not matter which worker goes on, or whether another one is
        doing so already: a batch belongs to the one that has locked the upload, and others pass over it.
     2. Whoever comes second to a segment waits until the first is through, and is told then.
+
+    Args:
+        progress: how far the upload was when this was asked for. Is it farther, others have gone on.
     """
     until = time.monotonic() + seconds
     file: _File | None = None
@@ -60,7 +66,11 @@ def proceed(upload_id: uuid.UUID, *, seconds: float = AT_A_TIME) -> None:
                 pk=upload_id, state__in=Upload.ACTIVE
             )
             upload = found.first()
-            if upload is None or selectors.ahead_of(upload).exists():
+            if (
+                upload is None
+                or progress not in (None, upload.progress)
+                or selectors.ahead_of(upload).exists()
+            ):
                 return
             if upload.state == Upload.State.LEAVING:
                 _let_leave(upload)
@@ -69,9 +79,9 @@ def proceed(upload_id: uuid.UUID, *, seconds: float = AT_A_TIME) -> None:
                 with translation.override(upload.language):
                     _take_batch(upload, file)
             upload.save()
-            more = upload.active
+            more, progress = upload.active, upload.progress
         if more and time.monotonic() > until:
-            wake([upload_id])
+            wake(upload)
             return
 
 
@@ -81,8 +91,8 @@ def finish(upload: Upload, state: Upload.State) -> None:
     upload.parts.all().delete()
     Segment.objects.filter(pk=upload.segment_id).update(evaluated_at=upload.finished_at)
     waiting = Upload.objects.filter(segment=upload.segment_id, state__in=Upload.ACTIVE).exclude(pk=upload.pk)
-    following = list(waiting.order_by("queued_at", "pk").values_list("pk", flat=True)[:1])
-    transaction.on_commit(lambda: wake(following), robust=True)
+    if following := waiting.order_by("queued_at", "pk").first():
+        transaction.on_commit(lambda: wake(following), robust=True)
 
 
 def _opened(upload: Upload, file: _File | None) -> _File:

@@ -23,8 +23,10 @@ from destinations.models import Account, Destination
 from django.utils import timezone
 from profiles.ingest import Fragment, ingest
 from profiles.inlets import intake, services as inlets
-from profiles.models import IdentityNamespace, Inlet, MemberCount, Profile, Segment
+from django.core.files.uploadedfile import SimpleUploadedFile
+from profiles.models import IdentityNamespace, Inlet, MemberCount, Profile, Segment, Upload
 from profiles.reasons import Reason
+from profiles.uploads import services as uploads, work
 
 name, url, key, secret = sys.argv[1:]
 by = User.objects.get(username="admin")
@@ -59,6 +61,22 @@ inlet = Inlet.objects.filter(name="Web shop 서울").first()
 if inlet is None:
     inlet, _ = inlets.create_inlet(name="Web shop 서울", protected=True, by=by)
     intake.note_refusal(inlet, Reason("The message has no object body.xdmEntity."), '{"person": "김민준"}'.encode())
+def receive(text, **options):
+    file = SimpleUploadedFile("여름 할인 고객.csv", text.encode("cp949"))
+    return uploads.receive(file, **{"segment": None, "segment_name": "여름 할인 고객", **options}, by=by)
+
+text = "이메일;이름;점수\\n" + "".join(f"s{n}@example.com;김민준;{n}\\n" for n in range(20))
+text += "주소 없음;이서연;5\\n" * 30
+upload = Upload.objects.filter(state="done", way="append").first()
+if upload is None:
+    upload = receive(text)
+    uploads.start(
+        upload, columns=["", "person.name.fullName", "loyalty.points"], identity_column=0, way="append",
+        namespace=IdentityNamespace.objects.get(code="Email"), expires_after=30,
+    )
+    work.proceed(upload.pk)
+    upload.refresh_from_db()
+draft = Upload.objects.filter(state="draft").first() or receive(text + '"offen;x\\n', segment=upload.segment)
 dataflow = Dataflow.objects.get(destination=destination)
 run = dataflow.runs.first()
 segment = dataflow.segments.first()
@@ -95,6 +113,7 @@ print(json.dumps({
     "failure": str(failure.pk) if failure else "",
     "entry": str(Entry.objects.filter(action="dataflow.finished").first().pk),
     "profile": str(profile.pk), "segment": segment.pk, "inlet": inlet.pk, "namespace": str(namespace.pk),
+    "upload": str(upload.pk), "draft": str(draft.pk), "uploaded": upload.segment_id,
 }))
 """
 
@@ -112,6 +131,9 @@ class Activated:
     inlet: str
     entry: str
     namespace: str
+    upload: str
+    draft: str
+    uploaded: str
 
 
 def activate(product: Product, name: str = "Profile exports") -> Activated:

@@ -100,7 +100,7 @@ def rejections(upload: Upload) -> list[tuple[int, str, str]]:
 def told(monkeypatch: pytest.MonkeyPatch) -> list[uuid.UUID]:
     """The uploads that workers were told of."""
     keys: list[uuid.UUID] = []
-    monkeypatch.setattr(work, "wake", lambda found=None: keys.extend(found or ()))
+    monkeypatch.setattr(work, "wake", lambda upload: keys.append(upload.pk))
     return keys
 
 

@@ -90,7 +90,7 @@ def test_a_file_makes_a_segment_with_its_customers(announced: Announced) -> None
 def test_adding_leaves_the_others_and_confirms_who_is_there(segment: Segment, announced: Announced) -> None:
     done(addresses("a", "b", "c"), segment)
     announced.clear()
-    upload = done(addresses("c", "d", "d", "c", "e"), segment)
+    upload = done(addresses("c", "d", "e", "d", "c"), segment)
     assert statuses("vip") == {
         "a": "realized", "b": "realized", "c": "existing", "d": "realized", "e": "realized",
     }  # fmt: skip
@@ -302,6 +302,18 @@ def test_another_worker_goes_on_where_one_stopped(segment: Segment, told: list[u
     assert members("vip") == set("abcdefg")
     assert Upload.objects.get().accepted == 7
     assert told == [upload.pk] * 4
+
+
+@batches_of_two
+def test_a_message_that_comes_late_is_not_followed(segment: Segment, told: list[uuid.UUID]) -> None:
+    """Else every sweep beside a long upload would begin another chain of messages."""
+    upload = started(addresses(*"abcdef"), segment)
+    work.proceed(upload.pk, progress=0, seconds=-1)
+    work.proceed(upload.pk, progress=0, seconds=-1)
+    upload.refresh_from_db()
+    assert (upload.rows, told) == (2, [upload.pk])
+    work.proceed(upload.pk, progress=upload.progress)
+    assert members("vip") == set("abcdef")
 
 
 @batches_of_two
