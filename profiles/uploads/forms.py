@@ -17,7 +17,7 @@ from profiles.uploads.services import EXPIRES_AFTER, LEAST_DAYS, MOST_DAYS
 from profiles.uploads.suggest import Suggestion
 
 
-class SegmentField(forms.ModelChoiceField):
+class SegmentField(forms.ModelChoiceField):  # type: ignore[type-arg]
     """Ids of segments are texts; what can't be one is none."""
 
     def to_python(self, value: Any) -> Any:

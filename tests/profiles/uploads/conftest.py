@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -102,6 +101,3 @@ def told(monkeypatch: pytest.MonkeyPatch) -> list[uuid.UUID]:
     keys: list[uuid.UUID] = []
     monkeypatch.setattr(work, "wake", lambda upload: keys.append(upload.pk))
     return keys
-
-
-OnCommit = Callable[..., Any]

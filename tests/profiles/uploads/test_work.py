@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import uuid
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from datetime import datetime, timedelta
 
 import pytest
@@ -278,7 +279,7 @@ def test_of_many_rejected_rows_the_first_are_kept(monkeypatch: pytest.MonkeyPatc
 def test_the_second_upload_to_a_segment_waits_for_its_turn(
     segment: Segment,
     told: list[uuid.UUID],
-    django_capture_on_commit_callbacks: Callable[..., object],
+    django_capture_on_commit_callbacks: Callable[..., AbstractContextManager[object]],
 ) -> None:
     first = started(addresses("a", "b"), segment, REPLACE)
     second = started(addresses("b", "c"), segment, REPLACE)
