@@ -160,6 +160,7 @@ def test_the_pages_of_an_empty_product_help_on(
         "/profiles/?q=zzz",
         "/segments/?q=zzz",
         "/inlets/?q=zzz",
+        "/namespaces/?q=zzz",
     ):
         page.goto(path)
         assert page.locator(".empty-state, .empty").count() == 1, path
