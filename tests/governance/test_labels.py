@@ -108,7 +108,7 @@ def test_core_labels_do_not_change(steward: Client) -> None:
         lambda: services.delete_label(core),
     ):
         with pytest.raises(ValidationError, match="Core labels"):
-            refused()  # type: ignore[no-untyped-call]
+            refused()
 
 
 # -- on fields and segments ----------------------------------------------------------------------------------------

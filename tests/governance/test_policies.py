@@ -150,7 +150,7 @@ def test_what_is_enabled_holds_until_the_changes_are_finished(steward: Client) -
     sent = {"version": policy.version, "name": "Other", "description": "", "action": "next"}
     steward.post(url("policy_name", policy), sent)
     policy.refresh_from_db()
-    assert (policy.name, policy.draft["name"]) == ("Ours", "Other")
+    assert (policy.name, services.Draft.of(policy).name) == ("Ours", "Other")
     assert "with changes in a draft" in steward.get(url("policies")).content.decode()
     steward.post(url("policy_discard", policy), {"version": policy.version})
     policy.refresh_from_db()
@@ -167,7 +167,7 @@ def test_of_two_editors_the_later_is_told(steward: Client) -> None:
     # Pressing again changes nothing.
     assert page.context["version"] == seen
     policy.refresh_from_db()
-    assert policy.draft["name"] == "First"
+    assert services.Draft.of(policy).name == "First"
     for service in (services.finish_policy, services.discard_draft):
         with pytest.raises(ValidationError, match="Somebody else"):
             service(policy.pk, seen)
