@@ -12,7 +12,7 @@ from typing import Any
 
 from django.core.exceptions import ValidationError
 from django.utils.translation import gettext as _
-from django.utils.translation import ngettext
+from django.utils.translation import ngettext, pgettext
 
 MAX_DEPTH = 4
 MAX_GROUPS = 20
@@ -74,7 +74,8 @@ class Condition:
     def __str__(self) -> str:
         """In words: ``C3 and (I1 or I2)``."""
         parts = [*self.labels, *(f"({group})" if group._several else str(group) for group in self.groups)]
-        return f" {_('and') if self.mode == ALL else _('or')} ".join(parts)
+        word = pgettext("labels", "and") if self.mode == ALL else pgettext("labels", "or")
+        return f" {word} ".join(parts)
 
     @property
     def _several(self) -> bool:

@@ -117,6 +117,54 @@ print(json.dumps({
 }))
 """
 
+# Labels, actions and policies of its own: no other test's activation is stopped by them.
+_GOVERN = """
+import json
+from django.contrib.auth.models import User
+from activation import services as activation
+from activation.services import Choice
+from destinations.models import Destination
+from governance import services as governance
+from governance.conditions import Condition
+from governance.models import Label, MarketingAction, Policy
+from profiles.ingest import Fragment, ingest
+from profiles.models import SchemaField, Segment
+
+by = User.objects.get(username="admin")
+label = Label.objects.filter(code="PARTNER-1").first()
+if label is None:
+    label = governance.create_label(code="PARTNER-1", name="제휴사 계약", description="For us alone.")
+    action = governance.create_marketing_action(name="Partner exchange 제휴사 교환", description="For partners.")
+    governance.add_labels(list(SchemaField.objects.filter(path="loyalty")), [label])
+    policy = governance.start_policy(name="제휴 데이터는 제휴사에 다시 보내지 않음", description="계약")
+    condition = Condition("all", ("PARTNER-1",), (Condition("any", ("PARTNER-1", "I1")),))
+    policy = governance.save_draft(policy.pk, 1, condition=condition, actions=(str(action.pk),))
+    governance.enable_policy(governance.finish_policy(policy.pk, policy.version).pk)
+    governance.start_policy(name="Not finished", description="")
+    destination = Destination.objects.create(
+        account=Destination.objects.get(name="Profile exports").account, name="Exchange with partners 제휴사",
+        settings={"stream": "profile-exports"}, created_by=by,
+    )
+    destination.marketing_actions.add(action)
+    rule = 'loyalty.points > 100 and homeAddress.countryCode = "KR"'
+    segment = Segment.objects.create(
+        name="포인트를 많이 모은, 한국에 사는 고객 — a segment with a rather long name", rule=rule,
+        origin="segmentation",
+    )
+    activation.save_segments(destination=destination, version=0, by=by, shown=[segment.pk], ticked=[segment.pk])
+    paths = ["person.name.firstName", "loyalty.tier", "loyalty.points"]
+    version = destination.dataflow.version
+    activation.save_attributes(destination=destination, version=version, by=by, choices=[Choice(p) for p in paths])
+    unknown = {"_ours": {"shoeSize": 270, "가입일": "2026-01-02"}}
+    ingest([Fragment(identities=[("Email", "a@example.com")], attributes=unknown)])
+print(json.dumps({
+    "forbidden": str(Destination.objects.get(name="Exchange with partners 제휴사").pk),
+    "policy": str(Policy.objects.get(name__startswith="제휴").pk),
+    "own_label": str(label.pk),
+    "action": str(MarketingAction.objects.get(name__startswith="Partner").pk),
+}))
+"""
+
 
 @dataclass(frozen=True, slots=True)
 class Activated:
@@ -150,3 +198,18 @@ def activate(product: Product, name: str = "Profile exports") -> Activated:
         if ids.pop("waiting") == 0 and ids["run"]:
             return Activated(**ids)
     raise AssertionError("The backfill does not end.")
+
+
+@dataclass(frozen=True, slots=True)
+class Governed:
+    """Ids of what there is for data stewards; ``forbidden`` is a destination that may not be finished."""
+
+    forbidden: str
+    policy: str
+    own_label: str
+    action: str
+
+
+def govern(product: Product) -> Governed:
+    """Make it, beside what :func:`activate` made."""
+    return Governed(**json.loads(product.manage("shell", "--no-imports", "-c", _GOVERN).splitlines()[-1]))

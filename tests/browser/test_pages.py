@@ -11,7 +11,7 @@ import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, ViewportSize
 
 from tests.browser.accessibility import assert_accessible
-from tests.browser.activated import Activated, activate
+from tests.browser.activated import Activated, Governed, activate, govern
 from tests.browser.conftest import NARROW, WIDE
 from tests.product import Product
 from tests.services import ROOT
@@ -70,6 +70,9 @@ PAGES = {
     "namespace-new": "/namespaces/new/",
     "namespace-edit": "/namespaces/{namespace}/edit/",
     "namespace-delete": "/namespaces/{namespace}/delete/",
+    "schema-found": "/schema/?q=loyalty",
+    "schema-unknown": "/schema/unknown/",
+    "schema-add": "/schema/add/?path=_ours.shoeSize&type=integer",
     "inlets": "/inlets/",
     "inlet-new": "/inlets/new/",
     "inlet": "/inlets/{inlet}/",
@@ -82,6 +85,20 @@ PAGES = {
     "audit": "/audit/",
     "audit-nothing-found": "/audit/?actor=nobody",
     "audit-entry": "/audit/{entry}/",
+    "review-forbidden": "/activation/{forbidden}/review/",
+    "policies": "/governance/policies/",
+    "policy": "/governance/policies/?policy={policy}",
+    "policy-new": "/governance/policies/new/",
+    "policy-labels": "/governance/policies/{policy}/labels/",
+    "policy-actions": "/governance/policies/{policy}/marketing-actions/",
+    "policy-review": "/governance/policies/{policy}/review/",
+    "policy-delete": "/governance/policies/{policy}/delete/",
+    "marketing-actions": "/governance/marketing-actions/",
+    "marketing-action-delete": "/governance/marketing-actions/{action}/delete/",
+    "labels": "/governance/labels/",
+    "label-edit": "/governance/labels/{own_label}/edit/",
+    "label-fields": "/governance/labels/fields/?field=loyalty&field=person.name",
+    "label-segment": "/governance/labels/segments/?segment={segment}",
     "password": "/account/password/",
     "not-found": "/nothing/here/",
 }
@@ -94,8 +111,14 @@ LOOKS: dict[str, tuple[str, str, ViewportSize]] = {
 
 
 @pytest.fixture(scope="module")
-def activated(product: Product) -> Activated:
-    return activate(product)
+def ids(product: Product) -> dict[str, str]:
+    """What stands in braces in the addresses."""
+    activated = activate(product)
+    governed = govern(product)
+    return {
+        **{key: getattr(activated, key) for key in Activated.__slots__},
+        **{key: getattr(governed, key) for key in Governed.__slots__},
+    }
 
 
 # Half of the looks in each of two processes, with a product of its own.
@@ -128,11 +151,11 @@ def look(
 
 @pytest.mark.parametrize("name", PAGES)
 def test_every_page_is_accessible_and_fits(
-    name: str, look: tuple[str, BrowserContext], activated: Activated
+    name: str, look: tuple[str, BrowserContext], ids: dict[str, str]
 ) -> None:
     look_name, context = look
     page = context.new_page()
-    page.goto(PAGES[name].format(**{key: getattr(activated, key) for key in Activated.__slots__}))
+    page.goto(PAGES[name].format(**ids))
     settled(page)
 
     page.screenshot(path=ROOT / "var" / "browser" / "pages" / f"{name}-{look_name}.png", full_page=True)
@@ -161,6 +184,10 @@ def test_the_pages_of_an_empty_product_help_on(
         "/segments/?q=zzz",
         "/inlets/?q=zzz",
         "/namespaces/?q=zzz",
+        "/schema/unknown/?q=zzz",
+        "/governance/policies/?q=zzz",
+        "/governance/labels/?q=zzz",
+        "/governance/marketing-actions/?q=zzz",
     ):
         page.goto(path)
         assert page.locator(".empty-state, .empty").count() == 1, path

@@ -1,0 +1,52 @@
+"""Labels and policies for tests, made as people make them."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Sequence
+from typing import Any
+
+from governance import services
+from governance.conditions import Condition
+from governance.enforcement import Use
+from governance.models import Label, MarketingAction, Policy
+from profiles.models import SchemaField, Segment
+from tests.factories import SchemaFieldFactory
+
+THIRD_PARTY = "Export to Third Party"
+
+
+def action(name: str = THIRD_PARTY) -> MarketingAction:
+    return MarketingAction.objects.get(name=name)
+
+
+def labels(*codes: str) -> list[Label]:
+    return list(Label.objects.filter(code__in=codes))
+
+
+def mark(what: str | Segment, *codes: str) -> None:
+    """Label a field, by its path, or a segment."""
+    rows: Sequence[Any] = [what] if isinstance(what, Segment) else [SchemaFieldFactory.create(path=what)]
+    services.add_labels(rows, labels(*codes))
+
+
+def codes_of(what: str | Segment) -> set[str]:
+    row = what if isinstance(what, Segment) else SchemaField.objects.get(path=what)
+    return set(row.labels.values_list("code", flat=True))
+
+
+def make_policy(condition: dict[str, Any], *actions: str, name: str = "Ours", enabled: bool = True) -> Policy:
+    """A finished policy; ``actions`` are names of marketing actions."""
+    policy = services.start_policy(name=name, description="")
+    chosen = tuple(str(action(each).pk) for each in actions or (THIRD_PARTY,))
+    policy = services.save_draft(
+        policy.pk, policy.version, condition=Condition.read(condition), actions=chosen
+    )
+    policy = services.finish_policy(policy.pk, policy.version)
+    return services.enable_policy(policy.pk) if enabled else policy
+
+
+def use(*paths: str, segments: Sequence[Segment] = (), actions: Sequence[str] = (THIRD_PARTY,)) -> Use:
+    """What a dataflow uses data for."""
+    wanted: set[uuid.UUID] = {action(name).pk for name in actions}
+    return Use("Exports", "Kinesis · stream", paths, [segment.pk for segment in segments], wanted)
