@@ -77,7 +77,7 @@ class MappedSegmentInline(_ReadOnlyInline):
 
 class MappedAttributeInline(_ReadOnlyInline):
     model = MappedAttribute
-    fields = ["position", "field", "mandatory"]
+    fields = ["position", "field", "mandatory", "hashed"]
 
 
 @admin.register(Dataflow)
@@ -106,7 +106,7 @@ class MappedSegmentAdmin(ReadOnlyAdmin):
 
 @admin.register(MappedAttribute)
 class MappedAttributeAdmin(ReadOnlyAdmin):
-    list_display = ["field", "dataflow", "mandatory", "position"]
+    list_display = ["field", "dataflow", "mandatory", "hashed", "position"]
     list_filter = ["mandatory"]
     search_fields = ["field__path", "field__title", "dataflow__destination__name"]
     list_select_related = ["field", "dataflow__destination"]
@@ -121,7 +121,7 @@ class DraftSegmentAdmin(ReadOnlyAdmin):
 
 @admin.register(DraftAttribute)
 class DraftAttributeAdmin(ReadOnlyAdmin):
-    list_display = ["field", "dataflow", "mandatory", "position"]
+    list_display = ["field", "dataflow", "mandatory", "hashed", "position"]
     search_fields = ["field__path", "field__title", "dataflow__destination__name"]
     list_select_related = ["field", "dataflow__destination"]
 

@@ -130,7 +130,7 @@ class AttributesPost:
     @classmethod
     def read(cls, data: QueryDict) -> Self:
         paths = [path for path in data.getlist("path") if path]
-        mandatory = set(data.getlist("mandatory"))
+        mandatory, hashed = set(data.getlist("mandatory")), set(data.getlist("hashed"))
         action = data.get("action", "")
         added: list[str] = []
         pasted = ""
@@ -151,7 +151,7 @@ class AttributesPost:
         paths += [path for path in added if path not in known]
         return cls(
             version=version_of(data),
-            choices=[Choice(path, path in mandatory) for path in paths],
+            choices=[Choice(path, path in mandatory, path in hashed) for path in paths],
             action=action,
             added=added,
             pasted=pasted,

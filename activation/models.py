@@ -152,7 +152,9 @@ class MappedSegment(models.Model):
 
 
 class MappedAttribute(models.Model):
-    """An attribute that records hold. A profile without a mandatory one is excluded."""
+    """An attribute that records hold. A profile without a mandatory one is excluded; of a hashed one, records hold
+    the SHA-256 (:mod:`activation.export.hashing`).
+    """
 
     dataflow = models.ForeignKey(
         Dataflow, models.CASCADE, related_name="mapped_attributes", verbose_name=_("dataflow")
@@ -161,6 +163,7 @@ class MappedAttribute(models.Model):
         SchemaField, models.PROTECT, related_name="mappings", verbose_name=_("schema field")
     )
     mandatory = models.BooleanField(_("mandatory"), default=False)
+    hashed = models.BooleanField(_("hashed"), default=False)
     position = models.PositiveSmallIntegerField(_("position"))
 
     class Meta:
@@ -194,6 +197,7 @@ class DraftAttribute(models.Model):
     dataflow = models.ForeignKey(Dataflow, models.CASCADE, related_name="+", verbose_name=_("dataflow"))
     field = models.ForeignKey(SchemaField, models.CASCADE, related_name="+", verbose_name=_("schema field"))
     mandatory = models.BooleanField(_("mandatory"), default=False)
+    hashed = models.BooleanField(_("hashed"), default=False)
     position = models.PositiveSmallIntegerField(_("position"))
 
     class Meta:

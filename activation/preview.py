@@ -206,6 +206,7 @@ def _builder(selection: Selection) -> records.Builder:
     return records.Builder(
         Layout(
             attributes=[(a.field.path, a.mandatory) for a in selection.attributes()],
+            hashed=[a.field.path for a in selection.attributes() if a.hashed],
             partition_key=destination.partition_key,
             include_names=destination.include_segment_names,
             include_timestamps=destination.include_segment_timestamps,

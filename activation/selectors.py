@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections import defaultdict
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
@@ -31,7 +31,7 @@ from activation.models import (
 from destinations.models import Destination
 from governance.enforcement import Use, Violation, judge
 from profiles import selectors as store
-from profiles.models import Profile, SchemaField, Segment, SegmentMembership
+from profiles.models import RESERVED_KEYS, Profile, SchemaField, Segment, SegmentMembership
 
 PAGE = 25
 """Rows of a page of any table here."""
@@ -61,6 +61,22 @@ class ChosenAttribute:
 
     field: SchemaField
     mandatory: bool
+    hashed: bool = False
+
+    @property
+    def hashable(self) -> bool:
+        """Identities and memberships are always sent as they are."""
+        return self.field.path.partition(".")[0] not in RESERVED_KEYS
+
+
+@dataclass(frozen=True, slots=True)
+class AttributeChanges:
+    """Attributes that are added, removed, and those of which the option is another one."""
+
+    added: Sequence[ChosenAttribute] = ()
+    removed: Sequence[SchemaField] = ()
+    mandatory: Sequence[ChosenAttribute] = ()
+    hashed: Sequence[ChosenAttribute] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +118,7 @@ def chosen_attributes(destination: Destination, dataflow: Dataflow | None) -> li
             paths.append(partition)
         fields = {f.path: f for f in SchemaField.objects.filter(path__in=paths)}
         return [ChosenAttribute(fields[path], mandatory=False) for path in paths if path in fields]
-    return [ChosenAttribute(row.field, row.mandatory) for row in rows]
+    return [ChosenAttribute(row.field, row.mandatory, row.hashed) for row in rows]
 
 
 def partition_attribute(destination: Destination) -> str:
@@ -184,21 +200,19 @@ class Selection:
             found.append(Problem("attributes", message % {"path": partition}))
         return found
 
-    def attribute_changes(self) -> tuple[list[ChosenAttribute], list[SchemaField], list[ChosenAttribute]]:
-        """Attributes that *Finish* would add, remove, and make mandatory or not any more; none unless live."""
+    def attribute_changes(self) -> AttributeChanges:
+        """What *Finish* would change of the attributes; nothing unless live."""
         if not self.is_live:
-            return [], [], []
+            return AttributeChanges()
         rows = MappedAttribute.objects.filter(dataflow=self.dataflow).select_related("field")
         live = {row.field_id: row for row in rows}
         chosen = {a.field.pk for a in self.attributes()}
-        return (
-            [a for a in self.attributes() if a.field.pk not in live],
-            [row.field for row in live.values() if row.field_id not in chosen],
-            [
-                a
-                for a in self.attributes()
-                if a.field.pk in live and a.mandatory != live[a.field.pk].mandatory
-            ],
+        kept = [(a, live[a.field.pk]) for a in self.attributes() if a.field.pk in live]
+        return AttributeChanges(
+            added=[a for a in self.attributes() if a.field.pk not in live],
+            removed=[row.field for row in live.values() if row.field_id not in chosen],
+            mandatory=[a for a, row in kept if a.mandatory != row.mandatory],
+            hashed=[a for a, row in kept if a.hashed != row.hashed],
         )
 
     def use(self) -> Use:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 import structlog
@@ -92,6 +92,7 @@ class Choice:
 
     path: str
     mandatory: bool = False
+    hashed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,9 +175,9 @@ def save_attributes(
         Refused: more than :data:`MAX_ATTRIBUTES`, a path that is not in the schema, or one of a group of fields.
         EditedByOther: nothing was saved.
     """
-    by_path: dict[str, bool] = {}
+    by_path: dict[str, Choice] = {}
     for choice in choices:
-        by_path.setdefault(choice.path, choice.mandatory)
+        by_path.setdefault(choice.path, choice)
     if len(by_path) > MAX_ATTRIBUTES:
         raise Refused(
             ngettext(
@@ -190,15 +191,16 @@ def save_attributes(
     with _draft(destination, version, by) as draft:
         fields = {field.path: field for field in SchemaField.objects.filter(path__in=by_path)}
         _refuse_unmappable(by_path, fields)
-        wanted = [(fields[path].pk, mandatory) for path, mandatory in by_path.items()]
-        if wanted == [(a.field.pk, a.mandatory) for a in draft.chosen_attributes()] and not draft.is_new:
+        wanted = [
+            selectors.ChosenAttribute(fields[path], choice.mandatory, choice.hashed)
+            for path, choice in by_path.items()
+        ]
+        wanted = [a if a.hashable else replace(a, hashed=False) for a in wanted]
+        if wanted == draft.chosen_attributes() and not draft.is_new:
             return
         dataflow = draft.write()
         DraftAttribute.objects.filter(dataflow=dataflow).delete()
-        DraftAttribute.objects.bulk_create(
-            DraftAttribute(dataflow=dataflow, field_id=field_id, mandatory=mandatory, position=position)
-            for position, (field_id, mandatory) in enumerate(wanted)
-        )
+        _draft_attributes(dataflow, wanted)
 
 
 def discard(*, destination: Destination, version: int, by: AbstractBaseUser) -> None:
@@ -547,6 +549,7 @@ def _told(dataflow: Dataflow) -> dict[str, list[str]]:
         "segments": list(segments.values_list("segment__name", flat=True)),
         "attributes": list(attributes.values_list("field__path", flat=True)),
         "mandatory": list(attributes.filter(mandatory=True).values_list("field__path", flat=True)),
+        "hashed": list(attributes.filter(hashed=True).values_list("field__path", flat=True)),
     }
 
 
@@ -580,10 +583,7 @@ class _Draft:
         if dataflow.draft_at is None:
             live = MappedSegment.objects.filter(dataflow=dataflow).order_by("pk")
             _add_segments(dataflow, list(live.values_list("segment_id", flat=True)))
-            DraftAttribute.objects.bulk_create(
-                DraftAttribute(dataflow=dataflow, field=a.field, mandatory=a.mandatory, position=position)
-                for position, a in enumerate(attributes)
-            )
+            _draft_attributes(dataflow, attributes)
         dataflow.draft_at = timezone.now()
         _next_version(dataflow, self.by, "draft_at")
         self.dataflow = dataflow
@@ -660,6 +660,15 @@ def _add_segments(dataflow: Dataflow, segment_ids: Sequence[str]) -> int:
     return len(DraftSegment.objects.bulk_create(rows, batch_size=5000))
 
 
+def _draft_attributes(dataflow: Dataflow, chosen: Sequence[selectors.ChosenAttribute]) -> None:
+    DraftAttribute.objects.bulk_create(
+        DraftAttribute(
+            dataflow=dataflow, field=a.field, mandatory=a.mandatory, hashed=a.hashed, position=position
+        )
+        for position, a in enumerate(chosen)
+    )
+
+
 def _segments_live(dataflow: Dataflow) -> list[str]:
     """Map what the draft has; the ids that are new."""
     drafted = DraftSegment.objects.filter(dataflow=dataflow).values("segment")
@@ -676,6 +685,9 @@ def _segments_live(dataflow: Dataflow) -> list[str]:
     return added
 
 
+_OPTIONS = ("mandatory", "hashed", "position")  # of a mapped attribute
+
+
 def _attributes_live(dataflow: Dataflow) -> None:
     before = {row.field_id: row for row in MappedAttribute.objects.filter(dataflow=dataflow)}
     added, changed = [], []
@@ -684,14 +696,15 @@ def _attributes_live(dataflow: Dataflow) -> None:
         if row is None:
             row = MappedAttribute(dataflow=dataflow, field_id=draft.field_id)
             added.append(row)
-        elif (row.mandatory, row.position) == (draft.mandatory, draft.position):
+        elif all(getattr(row, name) == getattr(draft, name) for name in _OPTIONS):
             continue
         else:
             changed.append(row)
-        row.mandatory, row.position = draft.mandatory, draft.position
+        for name in _OPTIONS:
+            setattr(row, name, getattr(draft, name))
     MappedAttribute.objects.filter(dataflow=dataflow, field__in=before).delete()
     MappedAttribute.objects.bulk_create(added)
-    MappedAttribute.objects.bulk_update(changed, ["mandatory", "position"])
+    MappedAttribute.objects.bulk_update(changed, _OPTIONS)
 
 
 def _drop_draft(dataflow: Dataflow, by: AbstractBaseUser, *fields: str) -> None:

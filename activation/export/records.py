@@ -21,6 +21,7 @@ import structlog
 from django.db import connection
 from django.utils.translation import gettext_noop
 
+from activation.export.hashing import hash_at, hashed
 from activation.models import Dataflow, FailedExport, MappedAttribute, MappedSegment
 from destinations.connectors.base import Record
 from destinations.models import Destination
@@ -81,6 +82,7 @@ class Layout:
         partition_key: the rule of :attr:`destinations.models.Destination.partition_key`.
         mapped_at: for each mapped segment when it was mapped and when that was last changed.
         delivery_of: the dataflow's id, where records tell of their delivery; else empty.
+        hashed: mapped paths of which records hold the SHA-256 (:mod:`activation.export.hashing`).
     """
 
     attributes: Sequence[tuple[str, bool]]
@@ -89,6 +91,7 @@ class Layout:
     include_timestamps: bool = False
     mapped_at: Mapping[str, tuple[datetime, datetime]] = field(default_factory=dict)
     delivery_of: str = ""
+    hashed: Sequence[str] = ()
 
     @property
     def tells_of_segments(self) -> bool:
@@ -103,9 +106,11 @@ class Layout:
         if destination.include_segment_timestamps:
             rows = MappedSegment.objects.filter(dataflow=dataflow)
             mapped_at = {row.segment_id: (row.created_at, row.updated_at) for row in rows}
-        attributes = MappedAttribute.objects.filter(dataflow=dataflow).order_by("position")
+        mapped = MappedAttribute.objects.filter(dataflow=dataflow).order_by("position")
+        attributes = list(mapped.values_list("field__path", "mandatory", "hashed"))
         return cls(
-            attributes=list(attributes.values_list("field__path", "mandatory")),
+            attributes=[(path, mandatory) for path, mandatory, _is_hashed in attributes],
+            hashed=tuple(path for path, _mandatory, is_hashed in attributes if is_hashed),
             partition_key=destination.partition_key,
             include_names=destination.include_segment_names,
             include_timestamps=destination.include_segment_timestamps,
@@ -214,6 +219,7 @@ class Builder:
         keys = (path.split(".") for path in paths)
         self._plan = _plan([each for each in keys if not _has_ancestor(each, set(paths))])
         self._mandatory = [(path, path.split(".")) for path, mandatory in layout.attributes if mandatory]
+        self._hashed = [path.split(".") for path in layout.hashed]
         self._by, _, self._key = layout.partition_key.partition(":")
 
     def build(self, snapshot: Snapshot, *, reason: str = "") -> Record | Unsendable:
@@ -266,6 +272,8 @@ class Builder:
 
     def _tree(self, snapshot: Snapshot, reason: str) -> dict[str, Any]:
         tree = _mapped(self._plan, snapshot.attributes.get)
+        for keys in self._hashed:
+            hash_at(tree, keys)
         memberships = sorted(snapshot.memberships)
         if self._layout.tells_of_segments:
             told = {m.segment_id: self._membership(m) for m in memberships}
@@ -310,7 +318,10 @@ class Builder:
             code = self._key.lower()
             key = min((value for c, value in snapshot.identities if c == code), default="")
         elif self._by == "attribute":
-            value = value_at(snapshot.attributes, self._key.split("."))
+            keys = self._key.split(".")
+            value = value_at(snapshot.attributes, keys)
+            if any(keys[: len(path)] == path for path in self._hashed):
+                value = hashed(value)
             if isinstance(value, bool):
                 key = "true" if value else "false"
             elif isinstance(value, (str, int, float)):

@@ -253,7 +253,7 @@ def _as_sent(post: AttributesPost) -> list[ChosenAttribute]:
     just_added = set(post.added)
     choices = [choice for choice in post.choices if choice.path not in just_added][: services.MAX_ATTRIBUTES]
     fields = {f.path: f for f in SchemaField.objects.filter(path__in=[choice.path for choice in choices])}
-    return [ChosenAttribute(fields[c.path], c.mandatory) for c in choices if c.path in fields]
+    return [ChosenAttribute(fields[c.path], c.mandatory, c.hashed) for c in choices if c.path in fields]
 
 
 @never_cache
@@ -285,7 +285,6 @@ def _review_page(
     request: HttpRequest, selection: Selection, problem: services.Refused | None = None
 ) -> HttpResponse:
     destination = selection.destination
-    new_attributes, removed_attributes, changed_attributes = selection.attribute_changes()
     page = selectors.segment_page(request.GET.get("page"), among=selection.segments())
     added = list(selection.added_segments().values_list("pk", flat=True)) if selection.is_live else []
     context = _wizard(selection, "review") | _problem(problem)
@@ -299,9 +298,7 @@ def _review_page(
         "added": set(added),
         "added_count": len(added),
         "removed_segments": list(selection.removed_segments().order_by("name")),
-        "new_attributes": new_attributes,
-        "removed_attributes": removed_attributes,
-        "changed_attributes": changed_attributes,
+        "attribute_changes": selection.attribute_changes(),
     }
     return render(request, "activation/review.html", context, status=422 if problem else 200)
 

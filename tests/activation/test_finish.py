@@ -527,3 +527,20 @@ def test_enabling_and_disabling_need_the_right_and_a_post(operator: Client, name
     assert Client().post(url(name, dataflow.destination))["Location"].startswith(reverse("sign_in"))
     dataflow.refresh_from_db()
     assert dataflow.state == "enabled"
+
+
+def test_an_attribute_can_be_exported_hashed(client: Client, destination: Destination) -> None:
+    email, memberships = RECOMMENDED[2], RECOMMENDED[3]
+    ready(client, destination, MembershipFactory.create().segment)
+    send_attributes(client, destination, *RECOMMENDED, hashed=[email, memberships])
+    send_finish(client, destination)
+    rows = MappedAttribute.objects.filter(hashed=True).values_list("field__path", flat=True)
+    assert list(rows) == [email]  # memberships are always sent as they are
+    page = client.get(url("attributes", destination)).content.decode()
+    assert f'name="hashed" value="{email}" checked' in page
+    assert f'name="hashed" value="{memberships}"' not in page
+    send_attributes(client, destination, *RECOMMENDED)
+    review = client.get(url("review", destination)).content.decode()
+    assert f"Attribute {email} is not hashed any more" in review
+    send_finish(client, destination)
+    assert not MappedAttribute.objects.filter(hashed=True).exists()

@@ -619,3 +619,50 @@ def test_the_layout_is_what_the_dataflow_and_its_destination_say(
         include_timestamps=True,
         mapped_at={segment.pk: (mapped.created_at, mapped.updated_at)},
     )
+
+
+# -- hashed attributes ---------------------------------------------------------------------------------------------
+
+
+def sha256(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def test_a_hashed_attribute_is_the_same_however_it_was_typed() -> None:
+    for typed in ("Kim@Example.com", " kim@example.com\n", "KIM@EXAMPLE.COM"):
+        of = Snapshot(uuid.UUID(int=1), {"personalEmail": {"address": typed}, "age": 41})
+        layout = Layout([("personalEmail.address", True), ("age", False)], hashed=["personalEmail.address"])
+        built = Builder(layout).build(of)
+        assert isinstance(built, Record)
+        assert json.loads(built.data)["personalEmail"] == {"address": sha256("kim@example.com")}
+        assert json.loads(built.data)["age"] == 41
+        assert of.attributes["personalEmail"]["address"] == typed  # others build of the same snapshot
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        ("e\u0301te\u0301", sha256("été")),
+        (41, sha256("41")),
+        (True, sha256("true")),
+        (["a", None, {"b": 1}], [sha256("a"), None, {"b": sha256("1")}]),
+    ],
+)
+def test_every_kind_of_value_is_hashed(value: Any, expected: Any) -> None:
+    built = Builder(Layout([("x", False)], hashed=["x"])).build(Snapshot(uuid.UUID(int=1), {"x": value}))
+    assert isinstance(built, Record) and json.loads(built.data)["x"] == expected
+
+
+def test_a_hashed_attribute_is_nowhere_in_the_record_as_it_is() -> None:
+    """Not inside of a mapped group above it, and not as the partition key."""
+    of = Snapshot(uuid.UUID(int=1), {"_ours": {"card": "4711", "city": "Seoul"}})
+    layout = Layout(
+        [("_ours", False), ("_ours.card", False), ("_ours.none", False)],
+        hashed=["_ours.card", "_ours.none"],
+        partition_key="attribute:_ours.card",
+    )
+    built = Builder(layout).build(of)
+    assert isinstance(built, Record)
+    assert json.loads(built.data)["_ours"] == {"card": sha256("4711"), "city": "Seoul"}
+    assert built.partition_key == sha256("4711")
+    assert of.attributes["_ours"]["card"] == "4711"
