@@ -27,7 +27,8 @@ class _UserChangeForm(UserChangeForm):  # type: ignore[misc]
     def clean(self) -> dict[str, Any]:
         cleaned: dict[str, Any] = super().clean() or self.cleaned_data
         stays = cleaned.get("is_active") and (
-            cleaned.get("is_superuser") or any(group.name == ADMINISTRATOR for group in cleaned.get("groups", ()))
+            cleaned.get("is_superuser")
+            or any(group.name == ADMINISTRATOR for group in cleaned.get("groups", ()))
         )
         if not stays and not selectors.administrators().exclude(pk=self.instance.pk).exists():
             raise ValidationError(services.LastAdministrator().messages)

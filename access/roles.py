@@ -1,7 +1,7 @@
 """What a person can be allowed to do, and the roles that come with the product: one table for each.
 
-A right is a Django permission (``app.codename``), a role a Django group. The rights are those of AEP's access control for
-destinations, segments, profiles and governance, and ours for inlets, audit and people.
+A right is a Django permission (``app.codename``), a role a Django group. The rights are those of AEP's access control
+for destinations, segments, profiles and governance, and ours for inlets, audit and people.
 """
 
 from __future__ import annotations

@@ -62,7 +62,7 @@ def all_roles() -> list[Role]:
         )
     )
     for role in found:
-        role.rights = roles.with_implied(  # type: ignore[attr-defined]
+        role.rights = roles.with_implied(
             roles.named(permission)
             for permission in role.permission_list  # type: ignore[attr-defined]
         )
@@ -87,7 +87,7 @@ def rights_of(person: User) -> list[str]:
 def roles_to_give(actor: User, among: Iterable[Role]) -> list[Role]:
     """The roles that allow no more than ``actor`` may: others they can't hand out."""
     held = actor.get_all_permissions()
-    return [role for role in among if role.rights <= held]  # type: ignore[attr-defined]
+    return [role for role in among if role.rights <= held]
 
 
 def may_manage(actor: User, person: User) -> bool:

@@ -1,6 +1,7 @@
 """Every write about people, roles and tokens, one function a use case.
 
-Two rules hold in all of them: somebody who can sign in and may everything is left, and nobody hands out more than they may.
+Two rules hold in all of them: somebody who can sign in and may everything is left, and nobody hands out more than they
+may.
 """
 
 from __future__ import annotations
@@ -169,7 +170,9 @@ def invite(request: HttpRequest, person: User, *, by: User) -> str:
     """
     link = password_link(request, person, by=by)
     if person.email:
-        AccountAdapter(request).send_mail("access/email/invitation", person.email, {"person": person, "link": link})
+        AccountAdapter(request).send_mail(
+            "access/email/invitation", person.email, {"person": person, "link": link}
+        )
     return link  # fmt: skip
 
 
@@ -241,7 +244,7 @@ def save_role(role: Role | None, *, name: str, rights: Sequence[str], by: User) 
     """
     _lock()
     held = by.get_all_permissions()
-    if role and role.core or not set(rights) <= held:
+    if (role and role.core) or not set(rights) <= held:
         raise PermissionDenied("access.manage_people")
     taken = {known.name.lower() for known in selectors.all_roles() if known.pk != (role and role.pk)}
     taken |= {core.lower() for core in roles.CORE_ROLES} | {
@@ -253,7 +256,9 @@ def save_role(role: Role | None, *, name: str, rights: Sequence[str], by: User) 
     role.name = name
     role.save()
     standing = role.permissions.select_related("content_type")
-    kept = [permission for permission in standing if roles.named(permission) not in held & roles.RIGHTS.keys()]
+    kept = [
+        permission for permission in standing if roles.named(permission) not in held & roles.RIGHTS.keys()
+    ]
     role.permissions.set([*kept, *roles.permissions_of(rights)])
     return role
 

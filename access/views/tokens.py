@@ -75,7 +75,11 @@ def revoke(request: HttpRequest, token_id: int) -> HttpResponse:
     token = get_object_or_404(found)
     services.revoke_token(token)
     messages.success(request, _("“%(name)s” was revoked.") % {"name": token.name})
-    return redirect("access:tokens") if token.owner == request.user else redirect("access:person", token.owner_id)
+    return (
+        redirect("access:tokens")
+        if token.owner == request.user
+        else redirect("access:person", token.owner_id)
+    )
 
 
 @token_required()

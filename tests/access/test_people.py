@@ -59,7 +59,9 @@ def test_a_core_role_has_after_every_migration_what_the_table_says() -> None:
 
     give_core_roles_their_rights(apps.get_app_config("access"))
 
-    names = set(auditor.permissions.filter(content_type__app_label="access").values_list("codename", flat=True))
+    names = set(
+        auditor.permissions.filter(content_type__app_label="access").values_list("codename", flat=True)
+    )
     assert names == {"view_people"}
 
 
@@ -83,7 +85,7 @@ def test_a_person_who_is_invited_chooses_a_password_and_gets_in(client: Client) 
 
     [sent] = mail.outbox
     assert sent.to == ["kim@example.com"]
-    [link] = re.findall(r"http://testserver(/password/reset/\S+)", sent.body)
+    [link] = re.findall(r"http://testserver(/password/reset/\S+)", str(sent.body))
     assert link in page.content.decode()
     invited = Client()
     form = invited.get(link, follow=True)
@@ -254,7 +256,9 @@ def test_a_manager_of_people_gives_no_role_that_allows_more_than_they_may(manage
 
 
 @pytest.mark.parametrize("act", ["edit", "switch", "link", "sign-out", "second-step"])
-def test_a_manager_of_people_does_not_touch_who_may_more(manager: User, administrator: User, act: str) -> None:
+def test_a_manager_of_people_does_not_touch_who_may_more(
+    manager: User, administrator: User, act: str
+) -> None:
     answer = signed_in(manager).post(f"/people/{administrator.pk}/{act}/", {"username": "x", "active": "0"})
 
     assert answer.status_code == 403
@@ -324,7 +328,9 @@ def test_core_roles_are_nobodys_to_change(client: Client) -> None:
 
 
 def test_a_right_that_one_has_not_can_not_be_put_into_a_role(manager: User) -> None:
-    answer = signed_in(manager).post("/people/roles/new/", {"name": "More", "rights": ["profiles.view_profile"]})
+    answer = signed_in(manager).post(
+        "/people/roles/new/", {"name": "More", "rights": ["profiles.view_profile"]}
+    )
 
     assert answer.status_code == 422
     assert not Role.objects.filter(name="More").exists()
