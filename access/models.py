@@ -16,10 +16,10 @@ from access.roles import CORE_ROLES
 class Role(Group):
     """A group, seen as what it is here: a named set of rights."""
 
-    objects: ClassVar[models.Manager[Role]] = models.Manager()
+    objects: ClassVar[models.Manager[Role]] = models.Manager()  # type: ignore[assignment]
     # What selectors.all_roles() found out about it.
     rights: set[str]
-    people: int
+    members: int
 
     class Meta:
         proxy = True

@@ -57,15 +57,12 @@ def all_roles() -> list[Role]:
     """
     permissions = Permission.objects.select_related("content_type")
     found = list(
-        Role.objects.annotate(people=Count("user")).prefetch_related(
+        Role.objects.annotate(members=Count("user")).prefetch_related(
             Prefetch("permissions", permissions, to_attr="permission_list")
         )
     )
     for role in found:
-        role.rights = roles.with_implied(
-            roles.named(permission)
-            for permission in role.permission_list  # type: ignore[attr-defined]
-        )
+        role.rights = roles.with_implied(roles.named(permission) for permission in role.permission_list)
     order = list(roles.CORE_ROLES)
     return sorted(
         found, key=lambda role: (order.index(role.name) if role.core else len(order), role.name.lower())

@@ -45,8 +45,8 @@ def test_the_core_roles_are_there_with_the_rights_of_the_table() -> None:
     found = {each.name: each for each in selectors.all_roles()}
 
     assert list(found) == list(CORE_ROLES)
-    assert found["Administrator"].rights == set(selectors.rights())  # type: ignore[attr-defined]
-    assert "profiles.view_profile" not in found["Auditor"].rights  # type: ignore[attr-defined]
+    assert found["Administrator"].rights == set(selectors.rights())
+    assert "profiles.view_profile" not in found["Auditor"].rights
 
 
 @pytest.mark.django_db
