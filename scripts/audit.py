@@ -1,7 +1,7 @@
 """Known vulnerabilities of the packages in requirements.lock, as PyPI tells them.
 
-Exit code 1 for a vulnerability. Where PyPI does not tell, that is said, and is no failure: a machine without the internet
-can lint, too.
+Exit code 1 for a vulnerability. Where PyPI does not tell, that is said, and is no failure: a machine without
+the internet can lint, too.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Write requirements.lock: every package of requirements.txt, for every Python and platform, with versions and hashes."""
+"""Write requirements.lock: the packages of requirements.txt for every Python and platform, with versions and hashes."""
 
 from __future__ import annotations
 

@@ -63,7 +63,20 @@ PAGES = {
     "inlet": "/inlets/{inlet}/",
     "inlet-edit": "/inlets/{inlet}/edit/",
     "inlet-delete": "/inlets/{inlet}/delete/",
+    "people": "/people/",
+    "person": "/people/1/",
+    "person-new": "/people/new/",
+    "service-accounts": "/people/service-accounts/",
+    "service-account-new": "/people/service-accounts/new/",
+    "roles": "/people/roles/",
+    "role-new": "/people/roles/new/",
     "password": "/account/password/",
+    "second-step": "/account/second-step/",
+    "confirm": "/account/second-step/app/",
+    "passkeys": "/account/second-step/passkeys/",
+    "sessions": "/account/sessions/",
+    "tokens": "/account/tokens/",
+    "token-new": "/account/tokens/new/",
     "not-found": "/nothing/here/",
 }
 LOOKS: dict[str, tuple[str, str, ViewportSize]] = {
@@ -137,6 +150,7 @@ def test_the_pages_of_an_empty_product_help_on(
         "/profiles/?q=zzz",
         "/segments/?q=zzz",
         "/inlets/?q=zzz",
+        "/people/?q=zzz",
     ):
         page.goto(path)
         assert page.locator(".empty-state, .empty").count() == 1, path
