@@ -12,6 +12,25 @@ from django.conf import settings
 from django.http import HttpRequest
 from django.utils.translation import gettext_lazy as _
 
+# What allauth says on our pages: its own Korean lacks some of it.
+WORDS = (
+    _("A new set of recovery codes has been generated."),
+    _("Authenticator app activated."),
+    _("Authenticator app deactivated."),
+    _("Backup key"),
+    _("Incorrect code."),
+    _("Master key"),
+    _("Password successfully changed."),
+    _("Password successfully set."),
+    _("Security key added."),
+    _("Security key removed."),
+    _("Signed out of all other sessions."),
+    _("Use a security key"),
+    _("Use authenticator app or code"),
+    _("Use your password"),
+    _("You must type the same password each time."),
+)
+
 
 def keys() -> MultiFernet:
     return MultiFernet([Fernet(key) for key in settings.CREDENTIAL_KEYS])

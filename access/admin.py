@@ -57,7 +57,7 @@ class PersonAdmin(UserAdmin, ModelAdmin):  # type: ignore[misc, type-arg]
 
 
 @admin.register(Group)
-class RoleAdmin(GroupAdmin, ModelAdmin):  # type: ignore[misc, type-arg]
+class RoleAdmin(GroupAdmin, ModelAdmin):  # type: ignore[misc]
     """Core roles are as the product says; own ones can be changed."""
 
     def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:

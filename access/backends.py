@@ -18,5 +18,5 @@ class Backend(AuthenticationBackend):  # type: ignore[misc]
             return set()
         cached: set[str] | None = getattr(user_obj, "_rights", None)
         if cached is None:
-            cached = user_obj._rights = with_implied(super().get_all_permissions(user_obj))  # type: ignore[union-attr]
+            cached = user_obj._rights = with_implied(super().get_all_permissions(user_obj))  # type: ignore[attr-defined]
         return cached

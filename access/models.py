@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from django.conf import settings
 from django.contrib.auth.models import Group
 from django.db import models
@@ -13,6 +15,11 @@ from access.roles import CORE_ROLES
 
 class Role(Group):
     """A group, seen as what it is here: a named set of rights."""
+
+    objects: ClassVar[models.Manager[Role]] = models.Manager()  # type: ignore[assignment]
+    # What selectors.all_roles() found out about it.
+    rights: set[str]
+    members: int
 
     class Meta:
         proxy = True

@@ -1,7 +1,7 @@
 """What a person can be allowed to do, and the roles that come with the product: one table for each.
 
-A right is a Django permission (``app.codename``), a role a Django group. The rights are those of AEP's access control for
-destinations, segments, profiles and governance, and ours for inlets, audit and people.
+A right is a Django permission (``app.codename``), a role a Django group. The rights are those of AEP's access control
+for destinations, segments, profiles and governance, and ours for inlets, audit and people.
 """
 
 from __future__ import annotations
@@ -168,12 +168,16 @@ def give_core_roles_their_rights(sender: AppConfig, **_kwargs: Any) -> None:
             "content_type"
         )
     }
+    through = Group.permissions.through
+    # Past Django's signals: this is what the product is, and no act of anybody's for the audit trail.
     with transaction.atomic():
-        for name, role in CORE_ROLES.items():
-            group, _made = Group.objects.get_or_create(name=name)
-            wanted = {ours[right].pk for right in with_implied(role.rights) if right in ours}
-            held = set(
-                group.permissions.filter(content_type__app_label=sender.label).values_list("pk", flat=True)
+        Group.objects.bulk_create((Group(name=name) for name in CORE_ROLES), ignore_conflicts=True)
+        for group in Group.objects.filter(name__in=CORE_ROLES):
+            wanted = {
+                ours[right].pk for right in with_implied(CORE_ROLES[group.name].rights) if right in ours
+            }
+            rows = through.objects.filter(group=group, permission__in=[each.pk for each in ours.values()])
+            rows.exclude(permission__in=wanted).delete()
+            through.objects.bulk_create(
+                (through(group=group, permission_id=key) for key in wanted), ignore_conflicts=True
             )
-            group.permissions.add(*(wanted - held))
-            group.permissions.remove(*(held - wanted))

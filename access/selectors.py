@@ -57,15 +57,12 @@ def all_roles() -> list[Role]:
     """
     permissions = Permission.objects.select_related("content_type")
     found = list(
-        Role.objects.annotate(people=Count("user")).prefetch_related(
+        Role.objects.annotate(members=Count("user")).prefetch_related(
             Prefetch("permissions", permissions, to_attr="permission_list")
         )
     )
     for role in found:
-        role.rights = roles.with_implied(  # type: ignore[attr-defined]
-            roles.named(permission)
-            for permission in role.permission_list  # type: ignore[attr-defined]
-        )
+        role.rights = roles.with_implied(roles.named(permission) for permission in role.permission_list)
     order = list(roles.CORE_ROLES)
     return sorted(
         found, key=lambda role: (order.index(role.name) if role.core else len(order), role.name.lower())
@@ -87,7 +84,7 @@ def rights_of(person: User) -> list[str]:
 def roles_to_give(actor: User, among: Iterable[Role]) -> list[Role]:
     """The roles that allow no more than ``actor`` may: others they can't hand out."""
     held = actor.get_all_permissions()
-    return [role for role in among if role.rights <= held]  # type: ignore[attr-defined]
+    return [role for role in among if role.rights <= held]
 
 
 def may_manage(actor: User, person: User) -> bool:

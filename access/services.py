@@ -1,6 +1,7 @@
 """Every write about people, roles and tokens, one function a use case.
 
-Two rules hold in all of them: somebody who can sign in and may everything is left, and nobody hands out more than they may.
+Two rules hold in all of them: somebody who can sign in and may everything is left, and nobody hands out more than they
+may.
 """
 
 from __future__ import annotations

@@ -10,13 +10,13 @@ from django.utils import timezone
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
 
+from access.guard import requires
 from audit import forms, selectors
 from audit.actions import ACTIONS
 from audit.export import FORMATS
 from audit.keys import first_key_at
 from audit.models import Entry
 from audit.trail import record
-from profiles.access import requires
 from profiles.selectors import newest_first
 
 VIEW = "audit.view_entry"

@@ -17,8 +17,8 @@ from django.utils.translation import gettext as _
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_http_methods, require_safe
 
+from access.guard import requires
 from profiles import graph, selectors, services
-from profiles.access import requires
 from profiles.forms import FindProfileForm, SchemaFieldForm
 from profiles.models import Profile, Segment, SegmentMembership
 from profiles.segmentation import counts

@@ -17,6 +17,8 @@ step() {
 step $bin/ruff check .
 step $bin/ruff format --check .
 step $bin/mypy
+step $bin/bandit --quiet --recursive --configfile pyproject.toml .
+step $bin/python scripts/audit.py
 step $bin/python manage.py makemigrations --check --dry-run
 step $bin/python manage.py check_messages
 

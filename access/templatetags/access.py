@@ -19,6 +19,12 @@ def single_sign_on() -> str:
     return str(apps[0]["name"]) if apps else ""
 
 
+@register.filter
+def lines(texts: Iterable[str]) -> str:
+    """One a line."""
+    return "\n".join(texts)
+
+
 @register.simple_tag
 def rights_in_words(rights: Iterable[str]) -> str:
     """Names of rights (``app.codename``) as people read them, with commas between, in the order of the table."""

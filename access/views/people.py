@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from allauth.mfa.models import Authenticator
 from django.contrib import messages
 from django.contrib.auth.models import User
@@ -188,7 +190,7 @@ def _roles_to_give(request: HttpRequest) -> list[Role]:
     return selectors.roles_to_give(actor(request), selectors.all_roles())
 
 
-def _cleaned(form: PersonForm) -> dict[str, object]:
+def _cleaned(form: PersonForm) -> dict[str, Any]:
     cleaned = dict(form.cleaned_data)
     return cleaned | {"given": cleaned.pop("roles")}
 

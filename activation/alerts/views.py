@@ -12,11 +12,11 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.debug import sensitive_post_parameters
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
+from access.guard import requires
 from activation.alerts import selectors, services
 from activation.alerts.forms import SubscriptionForm
 from activation.forms import id_of
 from activation.views.common import find_destination, is_htmx, person
-from profiles.access import requires
 from profiles.selectors import newest_first
 
 VIEW = "destinations.view_destination"

@@ -14,12 +14,12 @@ from django.utils.translation import ngettext
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_http_methods, require_POST
 
+from access.guard import requires
 from activation import selectors, services
 from activation.backlog import backlog
 from activation.forms import LanesForm, ReplayForm, moment_of
 from activation.views.common import ask, find_destination, person, say_queued, to_destination
 from destinations.models import Destination
-from profiles.access import requires
 
 OPERATE = "activation.activate_destinations"
 

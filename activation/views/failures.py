@@ -19,6 +19,7 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_http_methods, require_safe
 
 import audit
+from access.guard import requires
 from activation import ndjson, preview, selectors, services
 from activation.forms import DiscardForm, FailureQuery, id_of
 from activation.models import Dataflow, Delivery, FailedExport
@@ -26,7 +27,6 @@ from activation.selectors import PAGE
 from activation.views.common import ask, find_destination, person, say_queued
 from activation.views.controls import OPERATE
 from destinations.models import Destination
-from profiles.access import requires
 from profiles.selectors import newest_first
 
 MONITOR = "activation.view_monitoring"

@@ -20,8 +20,8 @@ FORWARDED = ("Forwarded", "Via", "X-Forwarded-For", "X-Forwarded-Host", "X-Forwa
 @never_cache
 @require_safe
 def metrics(request: HttpRequest) -> HttpResponse:
-    """For who has METRICS_TOKEN or an API token with *View Monitoring*; where METRICS_TOKEN is not set, also for who asks
-    from this machine and through no proxy.
+    """For who has METRICS_TOKEN or an API token with *View Monitoring*; where METRICS_TOKEN is not set, also for who
+    asks from this machine and through no proxy.
     """
     given = request.headers.get("Authorization", "")
     if given.removeprefix("Bearer ").startswith(tokens.PREFIX):

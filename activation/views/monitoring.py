@@ -12,12 +12,12 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
 from django_htmx.http import HttpResponseClientRefresh
 
+from access.guard import requires
 from activation import selectors
 from activation.export import latency
 from activation.live import PERCENTILES, capacity, live
 from activation.models import Dataflow, DataflowRun
 from activation.views.common import find_destination, is_htmx, page_links, part
-from profiles.access import requires
 from profiles.models import Profile, Segment
 
 

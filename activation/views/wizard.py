@@ -18,13 +18,13 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 from django_htmx.http import push_url, trigger_client_event
 
+from access.guard import requires
 from activation import preview, selectors, services
 from activation.forms import AttributesPost, SegmentQuery, SegmentsPost, number_of, version_of
 from activation.selectors import ChosenAttribute, Selection
 from activation.views.common import find_destination, is_htmx, part, person
 from destinations.models import Destination
 from profiles import selectors as store
-from profiles.access import requires
 from profiles.models import SchemaField
 
 WIZARD = (

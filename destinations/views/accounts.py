@@ -17,13 +17,13 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.debug import sensitive_post_parameters, sensitive_variables
 from django.views.decorators.http import require_http_methods, require_safe
 
+from access.guard import requires
 from destinations import selectors, services
 from destinations.connectors.base import AccountForm, Check
 from destinations.fields import KeyLost
 from destinations.models import Account
 from destinations.views.connect import MANAGE, shown_settings
 from destinations.views.workspace import PAGE_SIZE, VIEW, one_of, platforms, sort_of, workspace
-from profiles.access import requires
 
 
 @never_cache

@@ -20,6 +20,7 @@ from django.views.decorators.debug import sensitive_post_parameters, sensitive_v
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 from django_htmx.http import push_url, trigger_client_event
 
+from access.guard import requires
 from destinations import connectors, services
 from destinations.connectors.base import AccountForm, Check, Connector, ConnectorError, Target
 from destinations.fields import KeyLost
@@ -27,7 +28,6 @@ from destinations.forms import SetupForm, target_form
 from destinations.models import Account, Destination
 from governance.models import MarketingAction
 from governance.services import create_marketing_action
-from profiles.access import requires
 
 MANAGE = "destinations.manage_destinations"
 ACTIVATE = ("activation.activate_destinations", "profiles.view_profile", "profiles.view_segment")

@@ -17,12 +17,12 @@ from django.utils.translation import gettext_lazy
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_http_methods, require_safe
 
+from access.guard import requires
 from destinations import services, viewer
 from destinations.connectors.base import ConnectorError, Text
 from destinations.fields import KeyLost
 from destinations.models import Destination
 from destinations.views import connect
-from profiles.access import requires
 
 VIEW = "destinations.view_destination"
 MANAGE = "destinations.manage_destinations"

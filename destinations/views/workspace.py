@@ -15,12 +15,12 @@ from django.utils.translation import override
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
 
+from access.guard import requires
 from destinations import connectors, selectors
 from destinations.connectors.base import Spec, Text
 from destinations.models import Account
 from destinations.selectors import Connections, Status
 from destinations.views.connect import ACTIVATE, MANAGE
-from profiles.access import requires
 
 VIEW = "destinations.view_destination"
 PAGE_SIZE = 25

@@ -14,11 +14,11 @@ from django.utils.translation import gettext as _
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_http_methods, require_safe
 
+from access.guard import requires
 from governance import selectors, services
 from governance.forms import NameForm
 from governance.models import MarketingAction
 from governance.views.common import MANAGE_POLICIES, PAGE_SIZE, VIEW, add_errors, ask_to_delete, form_page
-from profiles.access import requires
 
 
 @never_cache

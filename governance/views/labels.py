@@ -16,12 +16,12 @@ from django.utils.translation import ngettext
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_http_methods, require_safe
 
+from access.guard import requires
 from governance import selectors, services
 from governance.enforcement import Violated, Violation
 from governance.forms import LabelForm, LabelsForm, NameForm, OldLabelForm
 from governance.models import Label
 from governance.views.common import MANAGE_LABELS, PAGE_SIZE, VIEW, add_errors, ask_to_delete, form_page
-from profiles.access import requires
 from profiles.models import SchemaField, Segment
 
 

@@ -14,11 +14,11 @@ from django.utils.translation import gettext as _
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
+from access.guard import requires
 from governance import selectors, services
 from governance.enforcement import Violated
 from governance.models import Label, Policy
 from governance.views.common import MANAGE_POLICIES, PAGE_SIZE, VIEW, ask_to_delete
-from profiles.access import requires
 
 
 @never_cache

@@ -15,13 +15,13 @@ from django.utils.translation import gettext as _
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_http_methods, require_POST
 
+from access.guard import requires
 from governance import selectors, services
 from governance.enforcement import Violated, Violation
 from governance.forms import ActionsForm, GroupRow, NameForm, place_of, read_condition
 from governance.models import Label, MarketingAction, Policy
 from governance.services import Draft
 from governance.views.common import MANAGE_POLICIES, VIEW, add_errors
-from profiles.access import requires
 
 STEPS = {
     "policy-name": "governance:policy_name",

@@ -13,7 +13,7 @@ from django.utils.translation import gettext_lazy
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_http_methods
 
-from profiles.access import requires
+from access.guard import requires
 from profiles.erasure import selectors, services
 from profiles.models import Profile
 

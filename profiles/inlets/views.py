@@ -16,7 +16,7 @@ from django.utils.translation import gettext as _
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
-from profiles.access import requires
+from access.guard import requires
 from profiles.inlets import selectors, services
 from profiles.inlets.forms import PROTECTED, InletForm, NewInletForm
 from profiles.models import Inlet

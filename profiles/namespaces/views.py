@@ -11,8 +11,8 @@ from django.utils.translation import gettext as _
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_http_methods, require_safe
 
+from access.guard import requires
 from profiles import selectors
-from profiles.access import requires
 from profiles.models import IdentityNamespace
 from profiles.namespaces import services
 from profiles.namespaces.forms import NamespaceForm

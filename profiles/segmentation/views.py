@@ -17,8 +17,8 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_http_methods, require_POST
 from django_htmx.http import trigger_client_event
 
+from access.guard import requires
 from profiles import selectors, services
-from profiles.access import requires
 from profiles.models import Segment
 from profiles.segmentation.builder import Bench, Sources
 from profiles.segmentation.estimate import estimate

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import json
 import re
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from allauth.mfa.models import Authenticator
 from allauth.mfa.recovery_codes.internal.auth import RecoveryCodes
 from allauth.mfa.totp.internal.auth import TOTP, format_hotp_value, hotp_value, yield_hotp_counters_from_time
-from allauth.socialaccount.models import SocialAccount, SocialApp, SocialLogin
+from allauth.socialaccount.models import SocialAccount
 from allauth.usersessions.models import UserSession
 from cryptography.fernet import Fernet
 from django.contrib.auth.models import User
 from django.core import mail
 from django.core.management import call_command
+from django.http import HttpResponse
 from django.test import Client
 from pytest_django import Settings
 
@@ -33,6 +38,11 @@ def kim(db: None) -> User:
 
 def sign_in(client: Client, login: str = "Kim", password: str = PASSWORD, **more: str) -> object:
     return client.post("/sign-in/", {"login": login, "password": password, **more})
+
+
+def confirm(client: Client) -> None:
+    """Type the password once more, as who changes how they sign in is asked to."""
+    client.post("/account/confirm/", {"password": PASSWORD})
 
 
 def code(secret: str) -> str:
@@ -72,8 +82,15 @@ def test_after_five_failures_the_right_password_waits_too(kim: User) -> None:
 
 
 @pytest.mark.parametrize(
-    "next_url", ["https://evil.example/", "//evil.example/", "/\\evil.example", "javascript:alert(1)", "https:evil.example"]
-)  # fmt: skip
+    "next_url",
+    [
+        "https://evil.example/",
+        "//evil.example/",
+        "/\\evil.example",
+        "javascript:alert(1)",
+        "https:evil.example",
+    ],
+)
 def test_signing_in_leads_to_no_other_site(kim: User, next_url: str) -> None:
     assert sign_in(Client(), next=next_url).headers["Location"] == "/"  # type: ignore[attr-defined]
 
@@ -115,7 +132,7 @@ def test_a_forgotten_password_comes_by_mail_to_who_has_an_account_only(kim: User
     [sent] = mail.outbox
     assert sent.to == ["kim@example.com"]
     assert sent.subject == "[Kinesis Admin] Choose a new password"
-    assert re.search(r"http://testserver/password/reset/\w+-[\w-]+/", sent.body)
+    assert re.search(r"http://testserver/password/reset/\w+-[\w-]+/", str(sent.body))
 
 
 def test_nobody_signs_up() -> None:
@@ -129,6 +146,9 @@ def test_nobody_signs_up() -> None:
 def test_an_authenticator_app_is_set_up_and_asked_for(kim: User) -> None:
     client = Client()
     sign_in(client)
+    asked = client.get("/account/second-step/app/").headers["Location"]
+    assert asked.startswith("/account/confirm/?next=")
+    confirm(client)
     page = client.get("/account/second-step/app/").content.decode()
     [secret] = set(re.findall(r'data-copy="([A-Z2-7]{32})"', page))
 
@@ -181,6 +201,7 @@ def test_passkeys_of_others_are_as_if_they_were_not(kim: User) -> None:
     )
     client = Client()
     sign_in(client)
+    confirm(client)
 
     assert client.get(f"/account/second-step/passkeys/{key.pk}/").status_code == 404
     assert client.post(f"/account/second-step/passkeys/{key.pk}/remove/").status_code == 404
@@ -212,12 +233,52 @@ def test_the_sessions_of_others_are_as_if_they_were_not(kim: User) -> None:
 # --- Single sign-on ------------------------------------------------------------------------------------------------
 
 
+class Provider(BaseHTTPRequestHandler):
+    """An OpenID Connect provider that says whatever ``person`` is."""
+
+    person: dict[str, object] = {}
+
+    def do_GET(self) -> None:
+        url = f"http://{self.headers['Host']}"
+        if self.path == "/.well-known/openid-configuration":
+            names = ("authorization_endpoint", "token_endpoint", "userinfo_endpoint")
+            self._say({"issuer": url} | {name: f"{url}/{name}" for name in names})
+        else:
+            self._say(self.person)
+
+    def do_POST(self) -> None:
+        sent = parse_qs(self.rfile.read(int(self.headers["Content-Length"])).decode())
+        assert sent["code"] == ["the-code"] and sent["code_verifier"]
+        self._say({"access_token": "x", "token_type": "Bearer"})
+
+    def _say(self, what: object) -> None:
+        self.send_response(200)
+        self.send_header("Content-Type", "application/json")
+        self.end_headers()
+        self.wfile.write(json.dumps(what).encode())
+
+    def log_message(self, *_args: object) -> None:
+        pass
+
+
 @pytest.fixture
-def sso(settings: Settings) -> SocialApp:
-    """As with OIDC_ISSUER in the environment."""
-    configured = {"provider_id": "sso", "name": "Acme", "client_id": "ka", "secret": "s", "settings": {"server_url": "https://id.acme.example"}}  # fmt: skip
-    settings.SOCIALACCOUNT_PROVIDERS = {"openid_connect": {"VERIFIED_EMAIL": False, "APPS": [configured]}}
-    return SocialApp(provider="openid_connect", **configured)
+def sso(settings: Settings) -> Iterator[str]:
+    """A provider that listens, configured as OIDC_ISSUER does it; its address."""
+    with ThreadingHTTPServer(("127.0.0.1", 0), Provider) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        url = f"http://127.0.0.1:{server.server_port}"
+        configured = {
+            "provider_id": "sso",
+            "name": "Acme",
+            "client_id": "ka",
+            "secret": "s",
+            "settings": {"server_url": url},
+        }
+        settings.SOCIALACCOUNT_PROVIDERS = {
+            "openid_connect": {"OAUTH_PKCE_ENABLED": True, "VERIFIED_EMAIL": False, "APPS": [configured]}
+        }
+        yield url
+        server.shutdown()
 
 
 def test_without_a_provider_nothing_of_it_is_there(kim: User) -> None:
@@ -225,54 +286,47 @@ def test_without_a_provider_nothing_of_it_is_there(kim: User) -> None:
     assert Client().post("/sign-in/with/sso/").status_code == 404
 
 
-def test_the_provider_is_offered_and_asked_with_a_form(sso: SocialApp, kim: User) -> None:
+def test_the_provider_is_offered_and_asked_with_a_form(sso: str, kim: User) -> None:
     page = Client().get("/sign-in/").content.decode()
 
     assert "Sign in with Acme" in page and 'action="/sign-in/with/sso/' in page
 
 
-def _comes_back(client: Client, email: str, *, verified: bool) -> object:
-    """The provider said who somebody is: what allauth does next, without the network."""
-    from allauth.account.models import EmailAddress
-    from allauth.core import context
-    from allauth.socialaccount.helpers import complete_social_login
-    from django.contrib.auth.models import AnonymousUser
-    from django.contrib.messages.storage.fallback import FallbackStorage
-    from django.test import RequestFactory
-
-    request = RequestFactory().get("/sign-in/with/sso/callback/")
-    request.session, request.user = client.session, AnonymousUser()
-    request._messages = FallbackStorage(request)  # type: ignore[attr-defined]
-    address = EmailAddress(email=email, verified=verified, primary=True)
-    account = SocialAccount(provider="sso", uid="42", extra_data={})
-    login = SocialLogin(user=User(email=email), account=account, email_addresses=[address])
-    login.state = {}
-    with context.request_context(request):
-        answer = complete_social_login(request, login)
-    request.session.save()
-    client.cookies["sessionid"] = request.session.session_key or ""
-    return answer
+def _through(sso: str, client: Client, email: str, *, verified: bool) -> HttpResponse:
+    """There and back again, as the browser goes."""
+    Provider.person = {"sub": "42", "email": email, "email_verified": verified}
+    away = client.post("/sign-in/with/sso/?next=/segments/").headers["Location"]
+    assert away.startswith(f"{sso}/authorization_endpoint?")
+    state = parse_qs(urlsplit(away).query)["state"][0]
+    return client.get("/sign-in/with/sso/callback/", {"code": "the-code", "state": state})  # type: ignore[return-value]
 
 
-def test_who_the_provider_knows_and_we_do_gets_in(sso: SocialApp, kim: User) -> None:
+def test_who_the_provider_knows_and_we_do_gets_in(sso: str, kim: User) -> None:
     client = Client()
 
-    _comes_back(client, "kim@example.com", verified=True)
+    answer = _through(sso, client, "kim@example.com", verified=True)
 
+    assert answer.headers["Location"] == "/segments/"
     assert client.get("/segments/").status_code == 200
     assert SocialAccount.objects.get().user == kim
+
+
+def test_an_answer_that_nobody_asked_for_is_refused(sso: str, kim: User) -> None:
+    answer = Client().get("/sign-in/with/sso/callback/", {"code": "the-code", "state": "made up"})
+
+    assert "Signing in did not work" in answer.content.decode()
 
 
 @pytest.mark.parametrize(
     ("email", "verified"), [("stranger@example.com", True), ("kim@example.com", False)]
 )  # fmt: skip
 def test_whom_we_do_not_know_or_the_provider_has_not_checked_stays_out(
-    sso: SocialApp, kim: User, email: str, verified: bool
+    sso: str, kim: User, email: str, verified: bool
 ) -> None:
     client = Client()
 
-    answer = _comes_back(client, email, verified=verified)
+    answer = _through(sso, client, email, verified=verified)
 
-    assert "You have no account here" in answer.content.decode()  # type: ignore[attr-defined]
+    assert "You have no account here" in answer.content.decode()
     assert client.get("/segments/").status_code == 302
     assert User.objects.count() == 1

@@ -99,7 +99,20 @@ PAGES = {
     "label-edit": "/governance/labels/{own_label}/edit/",
     "label-fields": "/governance/labels/fields/?field=loyalty&field=person.name",
     "label-segment": "/governance/labels/segments/?segment={segment}",
+    "people": "/people/",
+    "person": "/people/1/",
+    "person-new": "/people/new/",
+    "service-accounts": "/people/service-accounts/",
+    "service-account-new": "/people/service-accounts/new/",
+    "roles": "/people/roles/",
+    "role-new": "/people/roles/new/",
     "password": "/account/password/",
+    "second-step": "/account/second-step/",
+    "confirm": "/account/second-step/app/",
+    "passkeys": "/account/second-step/passkeys/",
+    "sessions": "/account/sessions/",
+    "tokens": "/account/tokens/",
+    "token-new": "/account/tokens/new/",
     "not-found": "/nothing/here/",
 }
 LOOKS: dict[str, tuple[str, str, ViewportSize]] = {
@@ -188,6 +201,7 @@ def test_the_pages_of_an_empty_product_help_on(
         "/governance/policies/?q=zzz",
         "/governance/labels/?q=zzz",
         "/governance/marketing-actions/?q=zzz",
+        "/people/?q=zzz",
     ):
         page.goto(path)
         assert page.locator(".empty-state, .empty").count() == 1, path

@@ -19,7 +19,7 @@ def test_the_sign_in_page_is_accessible_and_refuses_in_words(page: Page, product
     page.get_by_label("Password", exact=True).fill("not the password")
     page.get_by_role("button", name="Sign in").click()
 
-    expect(page.get_by_text("Wrong username or password")).to_be_visible()
+    expect(page.get_by_text("You were not signed in")).to_be_visible()
     assert_accessible(page)
 
 

@@ -12,8 +12,8 @@ from destinations import services
 
 class Command(BaseCommand):
     help = (
-        "Encrypt the credentials of every account, and people's second steps, with the first of CREDENTIAL_KEYS. To change keys: put a new one in "
-        "front, restart, run this, then take the old one away."
+        "Encrypt the credentials of every account, and people's second steps, with the first of CREDENTIAL_KEYS. To "
+        "change keys: put a new one in front, restart, run this, then take the old one away."
     )
 
     def handle(self, *args: Any, **options: Any) -> None:
