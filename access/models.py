@@ -19,7 +19,6 @@ class Role(Group):
     objects: ClassVar[models.Manager[Role]] = models.Manager()  # type: ignore[assignment]
     # What selectors.all_roles() found out about it.
     rights: set[str]
-    members: int
 
     class Meta:
         proxy = True

@@ -22,6 +22,7 @@ from django.db import transaction
 from django.http import HttpRequest
 from django.utils.translation import gettext as _
 
+import audit
 from access import roles, selectors
 from access.adapters import AccountAdapter, keys
 from access.models import ApiToken, Role, ServiceAccount
@@ -134,8 +135,10 @@ def remove_second_factors(person: User, *, by: User) -> None:
     """
     Authenticator.objects.filter(user=person).delete()
     end_sessions_of(person, by=by)
+    audit.record("user.second_step_removed", person)
 
 
+@transaction.atomic
 def end_sessions_of(person: User, *, by: User) -> None:
     """Sign a person out everywhere.
 
@@ -145,6 +148,7 @@ def end_sessions_of(person: User, *, by: User) -> None:
     _check_may_manage(by, person)
     for session in UserSession.objects.filter(user=person):
         session.end()
+    audit.record("user.signed_out_everywhere", person)
 
 
 def password_link(request: HttpRequest, person: User, *, by: User) -> str:
@@ -154,6 +158,7 @@ def password_link(request: HttpRequest, person: User, *, by: User) -> str:
         PermissionDenied: the person may more than ``by``.
     """
     _check_may_manage(by, person)
+    audit.record("user.password_link_made", person)
     key = f"{user_pk_to_url_str(person)}-{default_token_generator.make_token(person)}"
     url: str = get_reset_password_from_key_url(request, key)
     return url
@@ -252,6 +257,7 @@ def save_role(role: Role | None, *, name: str, rights: Sequence[str], by: User) 
     }
     if name.lower() in taken:
         raise ValidationError({"name": _("There is a role with this name already.")})
+    before = _told(role) if role else None
     role = role or Role()
     role.name = name
     role.save()
@@ -260,7 +266,14 @@ def save_role(role: Role | None, *, name: str, rights: Sequence[str], by: User) 
         permission for permission in standing if roles.named(permission) not in held & roles.RIGHTS.keys()
     ]
     role.permissions.set([*kept, *roles.permissions_of(rights)])
+    audit.record("group.edited" if before else "group.created", role, before, _told(role))
     return role
+
+
+def _told(role: Role) -> dict[str, object]:
+    """A role as the audit trail tells it."""
+    rights = role.permissions.select_related("content_type")
+    return {"name": role.name, "rights": sorted(map(roles.named, rights))}
 
 
 @transaction.atomic
@@ -272,12 +285,14 @@ def delete_role(role: Role) -> None:
     """
     if role.core:
         raise PermissionDenied("access.manage_people")
+    audit.record("group.deleted", role, _told(role))
     role.delete()
 
 
 # --- Tokens --------------------------------------------------------------------------------------------------------
 
 
+@transaction.atomic
 def create_token(
     owner: User, *, name: str, scopes: Sequence[str], expires_at: datetime, by: User
 ) -> tuple[ApiToken, str]:
@@ -303,12 +318,17 @@ def create_token(
         expires_at=expires_at,
         created_by=by,
     )
+    audit.record(
+        "api_token.created", owner, after={"name": name, "scopes": made.scopes, "expires_at": expires_at}
+    )
     return made, text
 
 
 def revoke_token(token: ApiToken) -> None:
     """From now on the token is refused."""
-    token.delete()
+    with transaction.atomic():
+        audit.record("api_token.revoked", token.owner, {"name": token.name})
+        token.delete()
 
 
 # --- Keys ----------------------------------------------------------------------------------------------------------

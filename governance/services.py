@@ -32,6 +32,7 @@ _ALREADY: dict[type[Any], Promise] = {
 }
 CODE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,19}")
 NAMED_IN_REASON = 5
+_TOLD = ("name", "description", "state", "condition", "marketing_actions")  # of a policy, in the audit trail
 NO_CONDITION = Condition()
 
 
@@ -158,6 +159,7 @@ def create_label(*, code: str, name: str, description: str = "") -> Label:
     label = Label(code=checked_code(code), name=checked_name(Label, name), description=description.strip())
     with _naming(Label):
         label.save()
+        audit.record("label.created", label, after=audit.state(label))
     return label
 
 
@@ -165,9 +167,11 @@ def edit_label(label: Label, *, name: str, description: str) -> Label:
     """Another name or description; the code stays. Raises ValidationError: core ones do not change."""
     if label.core:
         raise _core_label()
+    before = audit.state(label)
     label.name, label.description = checked_name(Label, name, label), description.strip()
     with _naming(Label):
         label.save(update_fields=["name", "description"])
+        audit.record("label.edited", label, before, audit.state(label))
     return label
 
 
@@ -182,6 +186,7 @@ def delete_label(label: Label) -> None:
     with transaction.atomic():
         lock()
         _refuse_used(label)
+        audit.record("label.deleted", label, audit.state(label))
         label.delete()
 
 
@@ -211,6 +216,7 @@ def add_labels(rows: Sequence[SchemaField] | Sequence[Segment], labels: Collecti
         with enforced():
             for label in labels:
                 _labelled(label, rows).add(*rows)
+                audit.record("label.added", label, after={"to": [str(row) for row in rows]})
     except IntegrityError:
         raise ValidationError(_("Something was deleted meanwhile. Look again.")) from None
 
@@ -221,6 +227,7 @@ def remove_labels(rows: Sequence[SchemaField] | Sequence[Segment], labels: Colle
         lock()
         for label in labels:
             _labelled(label, rows).remove(*rows)
+            audit.record("label.removed", label, {"from": [str(row) for row in rows]})
 
 
 def _labelled(label: Label, rows: Sequence[SchemaField] | Sequence[Segment]) -> Any:
@@ -312,7 +319,7 @@ def finish_policy(policy_id: uuid.UUID, version: int) -> Policy:
     with _naming(Policy), enforced(), _editing(policy_id, version) as policy:
         if policy.draft is None:
             raise ValidationError(_("This policy is finished already: there are no changes left."))
-        draft = Draft.of(policy)
+        draft, before = Draft.of(policy), audit.state(policy, *_TOLD)
         check_draft(draft)
         policy.name, policy.description = checked_name(Policy, draft.name, policy), draft.description
         policy.condition, policy.draft = draft.condition.tree(), None
@@ -321,6 +328,7 @@ def finish_policy(policy_id: uuid.UUID, version: int) -> Policy:
         policy.version += 1
         policy.save()
         policy.marketing_actions.set(MarketingAction.objects.filter(pk__in=draft.actions))
+        audit.record("policy.finished", policy, before, audit.state(policy, *_TOLD))
     return policy
 
 
@@ -367,6 +375,7 @@ def enable_policy(policy_id: uuid.UUID) -> Policy:
             )
         policy.state = Policy.State.ENABLED
         policy.save(update_fields=["state", "updated_at"])
+        audit.record("policy.enabled", policy)
     return policy
 
 
@@ -378,6 +387,7 @@ def disable_policy(policy_id: uuid.UUID) -> Policy:
         if policy.enabled:
             policy.state = Policy.State.DISABLED
             policy.save(update_fields=["state", "updated_at"])
+            audit.record("policy.disabled", policy)
     return policy
 
 
@@ -389,6 +399,7 @@ def delete_policy(policy_id: uuid.UUID) -> None:
         if policy is not None and policy.core:
             raise _core_policy()
         if policy is not None:
+            audit.record("policy.deleted", policy, audit.state(policy, *_TOLD))
             policy.delete()
 
 

@@ -15,6 +15,7 @@ from django.utils import timezone
 from django.utils.translation import get_language
 from django.utils.translation import gettext as _
 
+import audit
 from profiles.models import IdentityNamespace, Segment, Upload
 from profiles.services import create_segment
 from profiles.uploads import detect, files, selectors, work
@@ -138,6 +139,7 @@ def start(
             segment.save(update_fields=["expires_after", "expires_since"])
         draft.state, draft.queued_at = Upload.State.WAITING, timezone.now()
         draft.save()
+        audit.record("upload.started", segment, after={"way": way, "expires_after": expires_after})
         transaction.on_commit(lambda: work.wake(draft), robust=True)
 
 
@@ -176,3 +178,4 @@ def stop(upload: Upload) -> None:
         elif found.active:
             work.finish(found, Upload.State.STOPPED)
             found.save()
+            audit.record("upload.stopped", found.segment)

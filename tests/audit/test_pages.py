@@ -138,9 +138,9 @@ def test_signing_in_and_out_and_failing_to_are_recorded() -> None:
     person = User.objects.create_user("minjun", password="right-1234")
     client = Client()
     url = reverse("sign_in")
-    client.post(url, {"username": "minjun", "password": "wrong"}, REMOTE_ADDR="192.0.2.7")
-    client.post(url, {"username": "hunter2-typed-in-the-wrong-box", "password": "x"})
-    client.post(url, {"username": "minjun", "password": "right-1234"})
+    client.post(url, {"login": "minjun", "password": "wrong"}, REMOTE_ADDR="192.0.2.7")
+    client.post(url, {"login": "hunter2-typed-in-the-wrong-box", "password": "x"})
+    client.post(url, {"login": "minjun", "password": "right-1234"})
     client.post(reverse("sign_out"))
     entries = list(Entry.objects.exclude(action__startswith="user."))[::-1]
     assert [(e.action, e.actor, e.object_name) for e in entries] == [
