@@ -13,7 +13,7 @@ from django.contrib.auth.validators import UnicodeUsernameValidator
 from django.core.exceptions import ValidationError
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
-from django.utils.translation import ngettext_lazy
+from django.utils.translation import ngettext
 
 from access import roles
 from access.models import Role
@@ -137,12 +137,7 @@ class TokenForm(forms.Form):
         help_text=_("Which program uses it, e.g. Grafana."),
         widget=forms.TextInput({"autocomplete": "off"}),
     )
-    days = forms.TypedChoiceField(
-        label=_("Expires"),
-        choices=[(days, ngettext_lazy("in %(n)d day", "in %(n)d days", days) % {"n": days}) for days in TOKEN_DAYS],
-        initial=90,
-        coerce=int,
-    )  # fmt: skip
+    days = forms.TypedChoiceField(label=_("Expires"), initial=90, coerce=int)
     scopes = forms.MultipleChoiceField(
         label=_("Scopes"),
         widget=forms.CheckboxSelectMultiple,
@@ -155,6 +150,9 @@ class TokenForm(forms.Form):
         field = self.fields["scopes"]
         assert isinstance(field, forms.MultipleChoiceField)
         field.choices = [(right, roles.RIGHTS[right]) for right in rights]
+        days = self.fields["days"]
+        assert isinstance(days, forms.TypedChoiceField)
+        days.choices = [(n, ngettext("in %(n)d day", "in %(n)d days", n) % {"n": n}) for n in TOKEN_DAYS]
 
     def expires_at(self) -> Any:
         return timezone.now() + timedelta(days=self.cleaned_data["days"])

@@ -17,7 +17,7 @@ class Role(Group):
     """A group, seen as what it is here: a named set of rights."""
 
     objects: ClassVar[models.Manager[Role]] = models.Manager()  # type: ignore[assignment]
-    # What selectors.all_roles() found out about it.
+    # What selectors.all_roles() found out about it, beside `members`: how many have it.
     rights: set[str]
 
     class Meta:
