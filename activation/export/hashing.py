@@ -1,8 +1,8 @@
 """Mapped attributes as hashes: who knows a value can tell that it is the same, and nobody can read it.
 
 A text is normalised first, so that the same address gives the same hash however it was typed: NFC, without spaces
-around it, in lower case. That is the form of ``email_lc_sha256`` in AEP. A value of few possibilities (a birthday, a city) can
-be found by trying them all: that is what a hash does not help against.
+around it, in lower case. That is the form of ``email_lc_sha256`` in AEP. A value of few possibilities (a birthday, a
+city) can be found by trying them all: that is what a hash does not help against.
 """
 
 from __future__ import annotations
