@@ -6,7 +6,7 @@ from datetime import datetime
 
 from django.utils.formats import number_format
 from django.utils.translation import gettext as _
-from django.utils.translation import gettext_lazy as _lazy
+from django.utils.translation import gettext_lazy
 
 from activation.models import Alert
 from destinations.models import AlertKind
@@ -47,17 +47,17 @@ def _number(value: float) -> str:
 
 
 _RAISED = {
-    AlertKind.RUN_STARTED: _lazy("A flow run of “%(name)s” has started"),
-    AlertKind.RUN_SUCCEEDED: _lazy("A flow run of “%(name)s” succeeded"),
-    AlertKind.RUN_FAILED: _lazy("A flow run of “%(name)s” failed"),
-    AlertKind.DELAYED: _lazy("Records of “%(name)s” are delayed"),
-    AlertKind.SKIPPED: _lazy("Many profiles of “%(name)s” are skipped"),
-    AlertKind.ON_HOLD: _lazy("“%(name)s” takes no records"),
-    AlertKind.CREDENTIALS: _lazy("The credentials of “%(name)s” fail"),
+    AlertKind.RUN_STARTED: gettext_lazy("A flow run of “%(name)s” has started"),
+    AlertKind.RUN_SUCCEEDED: gettext_lazy("A flow run of “%(name)s” succeeded"),
+    AlertKind.RUN_FAILED: gettext_lazy("A flow run of “%(name)s” failed"),
+    AlertKind.DELAYED: gettext_lazy("Records of “%(name)s” are delayed"),
+    AlertKind.SKIPPED: gettext_lazy("Many profiles of “%(name)s” are skipped"),
+    AlertKind.ON_HOLD: gettext_lazy("“%(name)s” takes no records"),
+    AlertKind.CREDENTIALS: gettext_lazy("The credentials of “%(name)s” fail"),
 }
 _CLEARED = {
-    AlertKind.DELAYED: _lazy("Records of “%(name)s” are in time again"),
-    AlertKind.SKIPPED: _lazy("Few profiles of “%(name)s” are skipped again"),
-    AlertKind.ON_HOLD: _lazy("“%(name)s” takes records again"),
-    AlertKind.CREDENTIALS: _lazy("The credentials of “%(name)s” work again"),
+    AlertKind.DELAYED: gettext_lazy("Records of “%(name)s” are in time again"),
+    AlertKind.SKIPPED: gettext_lazy("Few profiles of “%(name)s” are skipped again"),
+    AlertKind.ON_HOLD: gettext_lazy("“%(name)s” takes records again"),
+    AlertKind.CREDENTIALS: gettext_lazy("The credentials of “%(name)s” work again"),
 }

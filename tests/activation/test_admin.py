@@ -11,13 +11,18 @@ from django.utils import timezone
 from pytest_django import DjangoAssertNumQueries
 
 from activation.models import (
+    Alert,
+    AlertMessage,
     DataflowRun,
     Delivery,
     DraftAttribute,
     DraftSegment,
     FailedExport,
+    Farewell,
     Lane,
+    Notice,
     PendingExport,
+    Subscription,
 )
 from profiles.models import SchemaField
 from tests.factories import DataflowFactory, ProfileFactory, SegmentFactory, UserFactory
@@ -57,6 +62,12 @@ def rows() -> None:
     DraftSegment.objects.create(dataflow=dataflow, segment=SegmentFactory.create())
     field = SchemaField.objects.get(path="personID")
     DraftAttribute.objects.create(dataflow=dataflow, field=field, position=0)
+    watcher = UserFactory.create()
+    subscription = Subscription.objects.create(destination=dataflow.destination, user=watcher)
+    alert = Alert.objects.create(dataflow=dataflow, kind="on_hold")
+    Notice.objects.create(alert=alert, user=watcher)
+    AlertMessage.objects.create(subscription=subscription, alert=alert, channel="email")
+    Farewell.objects.create(dataflow=dataflow, partition_key="k", data=b"{}", available_at=now)
 
 
 def test_every_model_is_in_the_admin() -> None:
