@@ -90,4 +90,6 @@ def _address(text: str) -> str | None:
 def _program() -> str:
     if current_task:
         return str(current_task.name)
-    return " ".join([Path(sys.argv[0]).name, *sys.argv[1:2]]) if sys.argv else ""
+    program = Path(sys.argv[0]).name
+    # What else stands there may be anything, even a secret; the name of a command is none.
+    return f"{program} {sys.argv[1]}" if program == "manage.py" and len(sys.argv) > 1 else program

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from django.db.models import Q, QuerySet
+from django.db.models import QuerySet
 
 from audit.keys import first_key_at
 from audit.models import Entry
@@ -41,7 +41,9 @@ def entries(wanted: Wanted) -> QuerySet[Entry]:
     if wanted.action:
         found = found.filter(action=wanted.action)
     if wanted.object:
-        found = found.filter(Q(object_id=wanted.object) | Q(object_name=wanted.object))
+        # One or the other: for both at once PostgreSQL would walk through the whole trail.
+        is_id = Entry.objects.filter(object_id=wanted.object).exists()
+        found = found.filter(**{"object_id" if is_id else "object_name": wanted.object})
     if wanted.since:
         found = found.filter(pk__gte=first_key_at(wanted.since))
     if wanted.until:

@@ -51,8 +51,10 @@ class SubscriptionForm(forms.Form):
         initial = (
             {name: getattr(stored, name) for name in ("kinds", "by_email", "webhook_url")}
             if stored
-            else {"by_email": bool(email)}
+            else {"by_email": True}
         )
+        # Nothing goes to an address that there is not.
+        initial["by_email"] = initial["by_email"] and bool(email)
         super().__init__(data, initial=initial)
         self._stored = stored
         if email:
