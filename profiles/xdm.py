@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 from django.utils.translation import gettext_lazy as _
 
+from profiles import quick_json
 from profiles.ingest import Fragment, Reason, Refused
 
 MAX_DIGITS = 4300  # of an integer: Python reads and writes no more
@@ -48,6 +50,8 @@ def parse_parts(data: bytes) -> tuple[Any, bool]:
     Raises:
         Refused: nothing of it can be read.
     """
+    with suppress(ValueError, TypeError):
+        return quick_json.read_plain(data), False
     flaws: list[Flaw] = []
 
     def flaw(reason: Reason) -> Flaw:

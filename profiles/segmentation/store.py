@@ -143,7 +143,8 @@ def _settle(rules: Rules, segment_id: str, profile_ids: Collection[uuid.UUID]) -
             memberships.follow(profile_id, key, profile_id in so, now)
         memberships.save()
         changed[key] = set()
-        for profile_id, transitions in memberships.transitions().items():
+        for profile_id in memberships.changed():
+            transitions = memberships[profile_id].transitions()
             told[profile_id] += transitions
             if any((step.before in MEMBER) is not (step.after in MEMBER) for step in transitions):
                 changed[key].add(profile_id)
