@@ -248,7 +248,9 @@ class PendingExport(models.Model):
     a change that comes while the profile is being sent leaves the row standing for another go.
     """
 
-    dataflow = models.ForeignKey(Dataflow, models.CASCADE, related_name="pending", verbose_name=_("dataflow"))
+    dataflow = models.ForeignKey(
+        Dataflow, models.CASCADE, related_name="pending", db_index=False, verbose_name=_("dataflow")
+    )
     profile = models.ForeignKey(Profile, models.CASCADE, related_name="+", verbose_name=_("profile"))
     slot = models.GeneratedField(
         expression=Slot("profile"), output_field=models.SmallIntegerField(_("slot")), db_persist=True
@@ -398,10 +400,24 @@ class FailedExport(models.Model):
 
 
 class Delivery(models.Model):
-    """The last record of a profile that a dataflow delivered, and where in the stream it is."""
+    """The last record of a profile that a dataflow delivered, and where in the stream it is.
 
-    dataflow = models.ForeignKey(Dataflow, models.CASCADE, related_name="+", verbose_name=_("dataflow"))
-    profile = models.ForeignKey(Profile, models.CASCADE, related_name="deliveries", verbose_name=_("profile"))
+    The database does not check the references: that would lock, and write, the profile's own row with every receipt.
+    What keeps them true is the outbox (declared above, so it is deleted from first): who settles has its row locked,
+    and writes receipts of profiles that are still there.
+    """
+
+    dataflow = models.ForeignKey(
+        Dataflow, models.CASCADE, related_name="+", db_constraint=False, verbose_name=_("dataflow")
+    )
+    profile = models.ForeignKey(
+        Profile,
+        models.CASCADE,
+        related_name="deliveries",
+        db_constraint=False,
+        db_index=False,
+        verbose_name=_("profile"),
+    )
     delivered_at = models.DateTimeField(_("delivered"))
     reason = models.CharField(_("reason"), max_length=10, choices=ExportReason)
     shard = models.CharField(_("shard"), max_length=128)

@@ -1,143 +1,105 @@
-"""From the outbox to settled: the engine with real workers, each step of it by itself, and the floor beneath it."""
+"""How fast what waits is delivered, beside a bare loop of boto3 in the same run, and where the time goes."""
 
 from __future__ import annotations
 
-import os
-import sys
-import time
-from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from pathlib import Path
-from typing import Any
-from unittest.mock import patch
+from collections.abc import Sequence
+from statistics import median
+from typing import NamedTuple
 
-from django.conf import settings
-from django.db import connection
-
-from activation import tasks
-from activation.export import delivery, lanes, outbox
-from activation.export.records import Builder, Layout, Reader
-from activation.export.settle import settle
-from activation.models import Dataflow, PendingExport
+from activation.models import Dataflow
+from bench import cpu, engine, report, sink, store
+from bench.report import Figure
 from destinations.connectors.base import Record
-from destinations.connectors.kinesis.client import make_client
-from destinations.connectors.kinesis.sender import KinesisSender
-from kinesis_admin import health
-from kinesis_admin.processes import Program, redis_command, wait_until
 
-ROOT = Path(__file__).resolve().parent.parent
-BATCH = 500
-LONGEST = 600.0  # seconds that anything may take
-BESIDE = "send, beside the others"
+RATE = 20_000  # records a second
+OF_THE_FLOOR = 0.5
+PYTHON = 50.0  # µs of CPU a record
+MEMORY = 250.0  # MB of a worker process
 
 
-def ready_records(dataflow: Dataflow) -> list[Record]:
-    """What the dataflow would send, built beforehand."""
-    builder = Builder(Layout.of(dataflow))
-    ids = list(PendingExport.objects.filter(dataflow=dataflow).values_list("profile_id", flat=True))
-    reader = Reader()
-    built: list[Record] = []
-    for start in range(0, len(ids), BATCH):
-        snapshots = reader.read(ids[start : start + BATCH]).values()
-        built += [one for one in map(builder.build, snapshots) if isinstance(one, Record)]
-    assert len(built) == len(ids)
-    return built
+class Measured(NamedTuple):
+    """Of some rounds.
 
-
-def floor(dataflow: Dataflow, ready: Sequence[Record]) -> float:
-    """Seconds that a bare loop of boto3's ``put_records`` takes for ready-made bytes."""
-    destination = dataflow.destination
-    client = make_client(destination.account.connection(), validate=False, connections=1)
-    started = time.perf_counter()
-    for start in range(0, len(ready), BATCH):
-        entries: Any = [
-            {"Data": record.data, "PartitionKey": record.partition_key}
-            for record in ready[start : start + BATCH]
-        ]
-        answer = client.put_records(StreamName="bench", Records=entries)
-        assert answer["FailedRecordCount"] == 0
-    return time.perf_counter() - started
-
-
-@contextmanager
-def workers(processes: int) -> Iterator[None]:
-    """Redis, and one Celery worker with so many processes."""
-    log_folder = Path(settings.VAR_DIR) / "log"
-    env = {**os.environ, "LOG_LEVEL": "INFO"}  # as in production
-    path = Path(settings.REDIS_URL.removeprefix("unix://"))
-    programs = [Program("redis", redis_command(path), env=env, log_folder=log_folder)]
-    try:
-        assert wait_until(path.exists, seconds=10), "Redis does not start"
-        command = [sys.executable, "-m", "celery", "-A", "kinesis_admin", "--workdir", str(ROOT), "worker"]
-        options = ["--concurrency", str(processes), "--without-gossip", "--without-mingle"]
-        programs.append(Program("worker", [*command, *options], env=env, log_folder=log_folder))
-        started = wait_until(lambda: bool(health.redis_client().exists(health.HEARTBEAT_KEY)), seconds=60)
-        assert started, "The worker does not start:\n" + "\n".join(programs[-1].last_lines)
-        yield
-    finally:
-        for program in reversed(programs):
-            program.stop()
-
-
-def queue(dataflows: Sequence[Dataflow]) -> int:
-    """Have every member wait, as *Finish* does it. How many rows that are."""
-    queued = sum(
-        outbox.backfill(dataflow, list(dataflow.segments.values_list("pk", flat=True)))
-        for dataflow in dataflows
-    )
-    with connection.cursor() as cursor:
-        cursor.execute("VACUUM ANALYZE")
-    return queued
-
-
-def delivered(dataflows: Sequence[Dataflow]) -> float:
-    """Seconds from the first message until nothing waits. Sweeps meanwhile, as beat does."""
-    started = swept = time.perf_counter()
-    for dataflow in dataflows:
-        outbox.wake(dataflow)
-    while PendingExport.objects.exists():
-        time.sleep(0.01)
-        now = time.perf_counter()
-        assert now - started < LONGEST, "It does not end"
-        if now - swept > 5:
-            swept = now
-            tasks.sweep()
-    return time.perf_counter() - started
-
-
-def steps(dataflow: Dataflow) -> dict[str, float]:
-    """Seconds of one delivery in this process, by step. ``rest`` is what is not one of them; :data:`BESIDE` is beside
-    the others.
+    Args:
+        rate: records a second, the median.
+        floor: of the bare loop.
+        spent: µs of CPU a record by program; ``worker`` is all that Python takes.
+        memory: MB of the largest worker process.
     """
-    spent: dict[str, float] = defaultdict(float)
 
-    def timed(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
-        def call(*args: Any, **kwargs: Any) -> Any:
-            started = time.perf_counter()
-            try:
-                return function(*args, **kwargs)
-            finally:
-                spent[name] += time.perf_counter() - started
+    rate: float
+    floor: float
+    spent: dict[str, float]
+    memory: float
 
-        return call
 
-    work = delivery._Delivery
-    with (
-        patch.object(delivery, "SLICE", LONGEST),
-        patch.object(lanes, "take", timed("take the lane", lanes.take)),
-        patch.object(work, "_dataflow", timed("look at the dataflow", work._dataflow)),
-        patch.object(work, "_open", timed("open", work._open)),
-        patch.object(work, "_claim", timed("claim", work._claim)),
-        patch.object(Reader, "read", timed("read", Reader.read)),
-        patch.object(work, "_build", timed("build", work._build)),
-        patch.object(work, "_land", timed("wait for the answer", work._land)),
-        patch.object(KinesisSender, "send", timed(BESIDE, KinesisSender.send)),
-        patch.object(delivery, "settle", timed("settle", settle)),
-    ):
-        started = time.perf_counter()
-        for number in range(dataflow.lane_count):
-            delivery.deliver(dataflow.pk, number)
-        whole = time.perf_counter() - started
-    assert not PendingExport.objects.exists()
-    return {**spent, "rest": whole - sum(spent.values()) + spent[BESIDE]}
+def measure(records: int, rounds: int) -> None:
+    store.fill(records)
+    with sink.running() as url:
+        whole = store.dataflow("whole", ["even", "odd"], store.to(url))
+        engine.queue([whole])
+        ready = engine.ready_records(whole)
+        one = run(whole, ready, url, rounds, 1)
+        two = run(whole, ready, url, rounds, 2)
+        engine.queue([whole])
+        steps = engine.steps(whole)
+    size = sum(len(record.data) for record in ready) / records
+    report.show(
+        f"{records:,} waiting, {size:,.0f} bytes each, PostgreSQL; {report.machine()}",
+        [
+            Figure("records/s, 1 worker process", f"{one.rate:,.0f}"),
+            Figure("records/s, 2 worker processes", f"{two.rate:,.0f}", f"{RATE:,}", two.rate >= RATE),
+            Figure(
+                f"of a bare put_records loop ({two.floor:,.0f}/s)",
+                f"{two.rate / two.floor:.2f}",
+                f"{OF_THE_FLOOR}",
+                two.rate / two.floor >= OF_THE_FLOOR,
+            ),
+            Figure(
+                "µs of Python CPU a record",
+                f"{two.spent['worker 1']:.0f}",
+                f"{PYTHON:.0f}",
+                two.spent["worker 1"] <= PYTHON,
+            ),
+            Figure("MB of a worker process", f"{two.memory:.0f}", f"{MEMORY:.0f}", two.memory < MEMORY),
+        ],
+    )
+    show_spent(two)
+    together = sum(spent for name, spent in steps.items() if name != engine.BESIDE)
+    report.table(
+        "One process without Celery: seconds, not CPU",
+        ("step", "µs a record", "share"),
+        [
+            (name, f"{1e6 * spent / records:.1f}", f"{spent / together:.0%}")
+            for name, spent in sorted({**steps, "together": together}.items(), key=lambda item: -item[1])
+        ],
+    )
+
+
+def run(dataflow: Dataflow, ready: Sequence[Record], url: str, rounds: int, *processes: int) -> Measured:
+    """Deliver all members with such workers, by turns with the bare loop. The first round is for warming up."""
+    rates, floors = [], []
+    with engine.workers(*processes) as pids:
+        for _ in range(rounds + 1):
+            floors.append(len(ready) / engine.floor(dataflow, ready))
+            engine.queue([dataflow])
+            before, taken = cpu.seconds(pids), sink.taken(url)
+            rates.append(len(ready) / engine.delivered([dataflow]))
+            after = cpu.seconds(pids)
+            assert sink.taken(url) == taken + len(ready), "Not each record was sent once"
+        spent = {name: 1e6 * (after[name] - before[name]) / len(ready) for name in pids}
+        memory = max(cpu.most_memory(pid) for name, pid in pids.items() if name.startswith("worker"))
+    return Measured(median(rates[1:]), median(floors[1:]), spent, memory)
+
+
+def show_spent(measured: Measured) -> None:
+    """What binds where all cores are used: the sum is what a record takes of them."""
+    together = sum(measured.spent.values())
+    report.table(
+        "CPU a record, by program",
+        ("program", "µs"),
+        [
+            *((name, f"{spent:.1f}") for name, spent in measured.spent.items()),
+            ("together", f"{together:.1f}"),
+        ],
+    )

@@ -9,25 +9,24 @@ from __future__ import annotations
 import time
 import uuid
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from concurrent.futures import TimeoutError as NotYet
-from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import structlog
-from django.db import connection, transaction
 from django.db.models import Exists, Min, OuterRef, QuerySet
 from django.utils import timezone
 from django.utils.translation import gettext_noop
 
 from activation.export import lanes, outbox
+from activation.export.claims import Claim, Claims
 from activation.export.lanes import Lease
 from activation.export.pace import Pace
 from activation.export.records import Builder, Layout, Reader, Snapshot
-from activation.export.settle import Claim, Later, Outcome, settle
+from activation.export.settle import Later, Outcome, settle
 from activation.export.ways import Way, open_way
 from activation.models import Dataflow, Lane, PendingExport
 from destinations.connectors.base import ConnectorError, Delivered, Record, Refused, Result, TryAgain
@@ -37,7 +36,7 @@ log = structlog.get_logger(__name__)
 
 SLICE = 2.0  # seconds that a task works before it queues behind the others
 PROBE = 25  # records of the first batch to a destination that refused before
-FIRST_BATCH = 64  # profiles; doubled with every batch that fits, up to what the sender takes
+FIRST_BATCH = 64  # profiles; four times as many with every batch that fits, up to what the sender takes
 BATCH_BYTES = 10 * 1024 * 1024  # of records at once: memory is bounded, however much profiles hold
 RENEW_EVERY = lanes.LEASE.total_seconds() / 4
 LONGEST_PLAN = timedelta(minutes=1)  # what is due later is the sweep's to find
@@ -113,14 +112,14 @@ class _Batch:
 
     Args:
         way: where they go.
-        sending: those that have a record.
+        sending: those that have a record, and how many ``identities`` are in each.
         outcomes: what became of the others; in the end, of all.
     """
 
     way: Way
     sending: list[tuple[Claim, Record]] = field(default_factory=list)
     outcomes: list[Outcome] = field(default_factory=list)
-    identities: dict[uuid.UUID, int] = field(default_factory=dict)
+    identities: list[int] = field(default_factory=list)
     future: Future[list[Result]] | None = None
 
     @property
@@ -143,7 +142,7 @@ class _Delivery:
         self._builder: Builder | None = None
         self._built: Any = None  # what the builder was compiled from
         self._most = FIRST_BATCH
-        self._passed: tuple[datetime, int] = (datetime.min.replace(tzinfo=UTC), 0)  # of the bulk rows
+        self._claims = Claims(lease)
 
     def run(self) -> None:
         """Until the time is over, nothing is due, or the destination refuses."""
@@ -192,26 +191,15 @@ class _Delivery:
             self.wait = self.pace.wait(now)
             return None
         self.wait = 0.0
-        with _one_moment():
-            claims = self._claim(most, flying.ids if flying else set())
-            if not claims:
-                return None
-            snapshots = self._reader.read(claim.profile_id for claim in claims)
-        return self._build(claims, snapshots, way, now)
+        claimed = self._claims.next(self._reader, most, flying.ids if flying else ())
+        return self._build(claimed, way, now) if claimed else None
 
-    def _build(
-        self, claims: Sequence[Claim], snapshots: Mapping[uuid.UUID, Snapshot], way: Way, now: float
-    ) -> _Batch:
+    def _build(self, claimed: Sequence[tuple[Claim, Snapshot]], way: Way, now: float) -> _Batch:
         """The records of the claims, up to :data:`BATCH_BYTES`: the rows after that go on waiting."""
         assert self._builder is not None
         batch = _Batch(way)
         limited, room = self.pace.limited, BATCH_BYTES
-        self._most = max(self._most, 2 * len(claims))
-        for claim in claims:
-            snapshot = snapshots.get(claim.profile_id)
-            if snapshot is None:
-                batch.outcomes.append(Outcome(claim, None))
-                continue
+        for claim, snapshot in claimed:
             built = self._builder.build(snapshot, reason=claim.reason)
             if not isinstance(built, Record):
                 batch.outcomes.append(Outcome(claim, built))
@@ -223,9 +211,13 @@ class _Delivery:
             else:
                 room -= len(built.data)
                 batch.sending.append((claim, built))
-                batch.identities[claim.profile_id] = len(snapshot.identities)
+                batch.identities.append(len(snapshot.identities))
             if claim.bulk:
-                self._passed = (claim.available_at, claim.id)
+                self._claims.passed(claim)
+        else:
+            # All of them fitted: take more, but no more than will fit.
+            fit = len(claimed) * BATCH_BYTES // max(BATCH_BYTES - room, 1)
+            self._most = max(self._most, min(4 * len(claimed), fit))
         return batch
 
     def _dataflow(self) -> Dataflow | None:
@@ -249,39 +241,10 @@ class _Delivery:
         if built != self._built:
             layout = Layout.of(dataflow)
             self._builder, self._built = Builder(layout), built
-            self._reader = Reader(dataflow_id=dataflow.pk if layout.delivery_of else None)
-        return open_way(dataflow.destination)
-
-    def _claim(self, most: int, under_way: set[int]) -> list[Claim]:
-        """The next rows that are due: changes of the moment, then of those that were queued by the many."""
-        found = self._claimed(most + len(under_way), bulk=False)
-        claims = [claim for claim in found if claim.id not in under_way][:most]
-        if len(claims) < most:
-            claims += [
-                claim for claim in self._claimed(most - len(claims), bulk=True) if claim.id not in under_way
-            ]
-        return claims
-
-    def _claimed(self, most: int, *, bulk: bool) -> list[Claim]:
-        rows = _rows(self._lease).filter(bulk=bulk, available_at__lte=timezone.now())
-        if bulk:
-            # From where the last look ended: what was sent since stays in the index until it is vacuumed.
-            at, row_id = self._passed
-            rows = rows.extra(
-                where=["(available_at, id) > (%s, %s)"],
-                params=[connection.ops.adapt_datetimefield_value(at), row_id],
+            self._reader = Reader(
+                dataflow_id=dataflow.pk if layout.delivery_of else None, bare=not layout.tells_of_segments
             )
-        columns = (
-            "pk",
-            "profile_id",
-            "generation",
-            "attempts",
-            "created_at",
-            "reason",
-            "bulk",
-            "available_at",
-        )
-        return [Claim(*row) for row in rows.order_by("available_at", "id").values_list(*columns)[:most]]
+        return open_way(dataflow.destination)
 
     def _fly(self, wire: ThreadPoolExecutor, batch: _Batch) -> _Batch | None:
         if not batch.sending:
@@ -307,16 +270,20 @@ class _Delivery:
                 self._renew()
             except ConnectorError as error:
                 return error
-        shards = batch.way.shards
         took: Counter[str] = Counter()
         refused: Counter[str] = Counter()
-        for (claim, record), result in zip(batch.sending, results, strict=True):
-            batch.outcomes.append(
-                Outcome(claim, result, len(record.data), batch.identities[claim.profile_id])
-            )
+        shards = batch.way.shards
+        learn = (
+            self.pace.limited
+            or not shards.complete
+            or any(isinstance(one, TryAgain) and one.throttled for one in results)
+        )
+        for (claim, record), identities, result in zip(batch.sending, batch.identities, results, strict=True):
+            batch.outcomes.append(Outcome(claim, result, len(record.data), identities))
             if isinstance(result, Delivered):
-                shards.learn(record.partition_key, result.shard)
                 took[result.shard] += 1
+                if learn:
+                    shards.learn(record.partition_key, result.shard)
             elif isinstance(result, TryAgain) and result.throttled:
                 refused[result.shard or shards.shard(record.partition_key)] += 1
         self.pace.heard(took, refused, time.monotonic())
@@ -350,19 +317,3 @@ class _Delivery:
             code, message = error.code, error.message
         log.warning("dataflow_held", code=code)
         lanes.hold(self._lease.dataflow_id, code, message)
-
-
-@contextmanager
-def _one_moment() -> Iterator[None]:
-    """What is read inside is of one moment, where the database can do that without keeping writers out.
-
-    Elsewhere (SQLite, or inside a transaction) a profile may be newer than its row's generation. That is no loss: the
-    row is written again with the change, so it stays for another go.
-    """
-    if connection.vendor != "postgresql" or connection.in_atomic_block:
-        yield
-        return
-    with transaction.atomic():
-        with connection.cursor() as cursor:
-            cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
-        yield

@@ -11,7 +11,7 @@ import json
 import math
 import time
 import uuid
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, NamedTuple, TypeAlias
@@ -34,7 +34,7 @@ MAX_PARTITION_KEY = 256  # characters; Kinesis' limit
 ALWAYS_THERE = ("segmentMembership", "identityMap")
 
 # Keys of mapped paths, group by group; None where a path ends.
-_Plan: TypeAlias = "dict[str, _Plan | None]"
+_Plan: TypeAlias = "Sequence[tuple[str, _Plan | None]]"
 
 
 class Membership(NamedTuple):
@@ -90,6 +90,11 @@ class Layout:
     mapped_at: Mapping[str, tuple[datetime, datetime]] = field(default_factory=dict)
     delivery_of: str = ""
 
+    @property
+    def tells_of_segments(self) -> bool:
+        """Records hold more of a membership than its status and time."""
+        return self.include_names or self.include_timestamps
+
     @classmethod
     def of(cls, dataflow: Dataflow) -> Layout:
         """The layout of what is live. Two queries at most."""
@@ -113,13 +118,13 @@ class Reader:
     """Reads snapshots, all of a profile in one row: a third of the time that a row for each of its parts takes.
 
     Kept for some seconds: it knows the codes of the namespaces.
+
+    Args:
+        dataflow_id: whose delivered versions are read along; None where they do not matter.
+        bare: memberships are read without what is told of their segments.
     """
 
-    def __init__(self, *, dataflow_id: uuid.UUID | None = None) -> None:
-        """
-        Args:
-            dataflow_id: whose delivered versions are read along; None where they do not matter.
-        """
+    def __init__(self, *, dataflow_id: uuid.UUID | None = None, bare: bool = False) -> None:
         namespaces = IdentityNamespace.objects.order_by().values_list("pk", "code")
         self._codes = {pk: code.lower() for pk, code in namespaces}
         self._dataflow_id = dataflow_id
@@ -129,48 +134,70 @@ class Reader:
             else "NULL"
         )
         if connection.vendor == "postgresql":
-            array, all_of, wanted = "json_build_array", "json_agg({})::text", "= ANY(%s)"
+            array, all_of, self._among = "json_build_array", "json_agg({})::text", "= ANY(%s)"
         else:
-            array, all_of, wanted = (
-                "json_array",
-                "json_group_array({})",
-                "IN (SELECT value FROM json_each(%s))",
-            )
+            array, all_of = "json_array", "json_group_array({})"
+            self._among = "IN (SELECT value FROM json_each(%s))"
         identity = all_of.format(f"{array}(i.namespace_id, i.value)")
-        membership = all_of.format(
-            f"{array}(m.segment_id, m.status, m.last_qualification_time, s.name, s.created_at, s.updated_at)"
-        )
-        self._sql = (
-            f"SELECT p.id, p.attributes, {version},"  # noqa: S608  (only the literals above)
+        told = "" if bare else ", s.name, s.created_at, s.updated_at"
+        join = "" if bare else " JOIN profiles_segment s ON s.id = m.segment_id"
+        membership = all_of.format(f"{array}(m.segment_id, m.status, m.last_qualification_time{told})")
+        self.columns = (
+            f"p.id, p.attributes, {version},"  # noqa: S608  (only the literals above)
             f" (SELECT {identity} FROM profiles_identity i WHERE i.profile_id = p.id),"
-            f" (SELECT {membership} FROM profiles_segmentmembership m"
-            " JOIN profiles_segment s ON s.id = m.segment_id WHERE m.profile_id = p.id)"
-            f" FROM profiles_profile p WHERE p.id {wanted}"
+            f" (SELECT {membership} FROM profiles_segmentmembership m{join} WHERE m.profile_id = p.id)"
         )
+        """What to select of a profile ``p`` for :meth:`snapshot`."""
+        self.params: list[Any] = []
+        """What goes into :attr:`columns`."""
+        if dataflow_id:
+            self.params = [dataflow_id if connection.vendor == "postgresql" else dataflow_id.hex]
 
     def read(self, profile_ids: Iterable[uuid.UUID]) -> dict[uuid.UUID, Snapshot]:
         """Snapshots of profiles, in one query. Profiles that are gone are not in it."""
-        params: list[Any] = [list(profile_ids)]
+        wanted: Any = list(profile_ids)
         if connection.vendor == "sqlite":
-            params = [json.dumps([profile_id.hex for profile_id in params[0]])]
-        if self._dataflow_id:
-            own = self._dataflow_id if connection.vendor == "postgresql" else self._dataflow_id.hex
-            params.insert(0, own)
-        codes = self._codes
-        found = {}
+            wanted = json.dumps([profile_id.hex for profile_id in wanted])
         with connection.cursor() as cursor:
-            cursor.execute(self._sql, params)
-            for key, attributes, version, identities, memberships in cursor:
-                profile_id = key if isinstance(key, uuid.UUID) else uuid.UUID(hex=key)
-                found[profile_id] = Snapshot(
-                    profile_id,
-                    # Not orjson: it makes floats of integers beyond 64 bits.
-                    json.loads(attributes),
-                    [(codes[pk], value) for pk, value in _rows(identities) if pk in codes],
-                    [Membership(*row) for row in _rows(memberships)],
-                    version or 0,
-                )
-        return found
+            cursor.execute(
+                f"SELECT {self.columns} FROM profiles_profile p WHERE p.id {self._among}",  # noqa: S608
+                [*self.params, wanted],
+            )
+            found = [self.snapshot(*row) for row in cursor]
+        return {snapshot.profile_id: snapshot for snapshot in found}
+
+    def snapshot(
+        self,
+        profile_id: uuid.UUID | str,
+        attributes: str,
+        version: int | None,
+        identities: str | None,
+        memberships: str | None,
+    ) -> Snapshot:
+        """Of a row of :attr:`columns`."""
+        codes = self._codes
+        return Snapshot(
+            profile_id if isinstance(profile_id, uuid.UUID) else uuid.UUID(hex=profile_id),
+            _attributes(attributes),
+            [(codes[pk], value) for pk, value in _rows(identities) if pk in codes],
+            [Membership(*row) for row in _rows(memberships)],
+            version or 0,
+        )
+
+
+_DIGITS = bytes(ord("0") if chr(byte).isdigit() else ord(" ") for byte in range(128)) + b" " * 128
+_LONG = b"0" * 19  # digits: of an integer that may be beyond 64 bits, where orjson makes a float
+
+
+def _attributes(text: str) -> Any:
+    """orjson for what it reads as the standard library does."""
+    try:
+        data = text.encode()
+        if _LONG not in data.translate(_DIGITS):
+            return orjson.loads(data)
+    except (orjson.JSONDecodeError, UnicodeEncodeError):
+        pass  # half a surrogate pair, NaN: SQLite keeps them
+    return json.loads(text)
 
 
 def _rows(text: str | None) -> list[Any]:
@@ -183,18 +210,11 @@ class Builder:
     def __init__(self, layout: Layout) -> None:
         self._layout = layout
         paths = [path for path, _ in layout.attributes if path.split(".", 1)[0] not in ALWAYS_THERE]
-        covered = set(paths)
-        self._plan: _Plan = {}
-        for keys in (path.split(".") for path in paths):
-            # A path below another mapped one is part of it already.
-            if not _has_ancestor(keys, covered):
-                at = self._plan
-                for key in keys[:-1]:
-                    at = at.setdefault(key, {})  # type: ignore[assignment]
-                at[keys[-1]] = None
+        # A path below another mapped one is part of it already.
+        keys = (path.split(".") for path in paths)
+        self._plan = _plan([each for each in keys if not _has_ancestor(each, set(paths))])
         self._mandatory = [(path, path.split(".")) for path, mandatory in layout.attributes if mandatory]
         self._by, _, self._key = layout.partition_key.partition(":")
-        self._more = layout.include_names or layout.include_timestamps
 
     def build(self, snapshot: Snapshot, *, reason: str = "") -> Record | Unsendable:
         """The record of a profile, or why it has none. Never raises: one profile does not stop the others.
@@ -238,9 +258,9 @@ class Builder:
         return value_at(snapshot.attributes, keys) is not None
 
     def _tree(self, snapshot: Snapshot, reason: str) -> dict[str, Any]:
-        tree = _mapped(self._plan, snapshot.attributes)
+        tree = _mapped(self._plan, snapshot.attributes.get)
         memberships = sorted(snapshot.memberships)
-        if self._more:
+        if self._layout.tells_of_segments:
             told = {m.segment_id: self._membership(m) for m in memberships}
         else:
             told = {m[0]: {"lastQualificationTime": _iso(m[2]), "status": m[1]} for m in memberships}
@@ -295,17 +315,31 @@ class Builder:
         return key
 
 
-def _mapped(plan: _Plan, attributes: Mapping[str, Any]) -> dict[str, Any]:
-    """What the attributes have of the plan; groups without anything are left out."""
+def _plan(paths: Sequence[Sequence[str]]) -> _Plan:
+    groups: dict[str, list[Sequence[str]]] = {}
+    for first, *rest in paths:
+        groups.setdefault(first, []).append(rest)
+    return [(key, _plan(below) if all(below) else None) for key, below in groups.items()]
+
+
+def _mapped(plan: _Plan, get: Callable[[str], Any]) -> dict[str, Any]:
+    """What the attributes have of the plan; groups without anything are left out.
+
+    Args:
+        get: of the group's dictionary. (What runs twenty times a record is worth a few words less.)
+    """
     tree: dict[str, Any] = {}
-    for key, below in plan.items():
-        value = attributes.get(key)
+    for key, below in plan:
+        value = get(key)
         if value is None:
             continue
-        if below is None:
-            tree[key] = _sorted(value) if isinstance(value, (dict, list)) else value
-        elif isinstance(value, dict) and (inner := _mapped(below, value)):
-            tree[key] = inner
+        if type(value) is dict:
+            if below is None:
+                tree[key] = _sorted(value)
+            elif inner := _mapped(below, value.get):
+                tree[key] = inner
+        elif below is None:
+            tree[key] = _sorted(value) if type(value) is list else value
     return tree
 
 
@@ -338,6 +372,8 @@ def _iso(text: str) -> str:
     Args:
         text: as the database writes it: ``2020-05-25T21:24:39.5+00:00`` or ``2020-05-25 21:24:39.500000``.
     """
+    if len(text) == 25 and text[10] == "T":
+        return f"{text[:19]}Z"
     if text[19:20] == ".":
         milliseconds = (text[20:].partition("+")[0] + "00")[:3]
         if milliseconds != "000":

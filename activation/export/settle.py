@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import random
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
@@ -14,6 +14,7 @@ from django.db import IntegrityError, OperationalError, connection, transaction
 from django.utils import timezone
 
 from activation.export import lanes, latency
+from activation.export.claims import Claim, array
 from activation.export.lanes import Lease
 from activation.export.records import Unsendable
 from activation.models import DataflowRun, FailedExport, PendingExport
@@ -25,19 +26,6 @@ LONGEST_BACKOFF = 30.0
 ATTEMPTS = 3  # at settling a batch
 
 
-class Claim(NamedTuple):
-    """A row of the outbox as it was read."""
-
-    id: int
-    profile_id: uuid.UUID
-    generation: int
-    attempts: int
-    created_at: datetime
-    reason: str
-    bulk: bool
-    available_at: datetime
-
-
 @dataclass(frozen=True, slots=True)
 class Later:
     """Not sent: its shard has no room for it before so many seconds."""
@@ -45,18 +33,17 @@ class Later:
     seconds: float
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
+class Outcome(NamedTuple):
     """What became of a claim.
 
     Args:
-        result: the sender's answer, why nothing was sent, or None where the profile is gone.
+        result: the sender's answer, or why nothing was sent.
         bytes: of the record's data.
         identities: how many the record holds.
     """
 
     claim: Claim
-    result: Delivered | TryAgain | Refused | Unsendable | Later | None
+    result: Delivered | TryAgain | Refused | Unsendable | Later
     bytes: int = 0
     identities: int = 0
 
@@ -77,6 +64,7 @@ def settle(lease: Lease, outcomes: Sequence[Outcome]) -> None:
             if until and lanes.is_leased_until(lease, until):
                 return  # only the answer to the commit was lost
             with transaction.atomic():
+                _wait_for_no_disk()
                 until = lanes.renew(lease)
                 _settle(lease.dataflow_id, outcomes, timezone.now())
             return
@@ -88,15 +76,25 @@ def settle(lease: Lease, outcomes: Sequence[Outcome]) -> None:
                 raise
 
 
+def _wait_for_no_disk() -> None:
+    """The commit is answered before it is on the disk, half a second later. A crash of PostgreSQL in between takes it
+    back as a whole: the rows wait again and are sent twice, as after any crash between the answer and the commit.
+    """
+    if connection.vendor == "postgresql":
+        with connection.cursor() as cursor:
+            cursor.execute("SET LOCAL synchronous_commit TO off")
+
+
 def _settle(dataflow_id: uuid.UUID, outcomes: Sequence[Outcome], now: datetime) -> None:
     """1. The rows. 2. Receipts and dead letters. 3. The run, last: several lanes write it."""
     rows = _Rows()
-    rows.lock([o.claim.id for o in outcomes])
+    waiting = rows.lock([o.claim.id for o in outcomes])
     done = [o.claim for o in outcomes if not isinstance(o.result, (TryAgain, Later))]
-    if done and rows.delete(done) < len(done):
+    rows.delete([claim.id for claim in done if waiting.get(claim.id) == claim.generation])
+    again = [claim.id for claim in done if waiting.get(claim.id, claim.generation) != claim.generation]
+    if again:
         # Written again meanwhile: that is another export, with a history of its own.
-        again = PendingExport.objects.filter(pk__in=[claim.id for claim in done])
-        again.update(attempts=0, error_code="", created_at=now)
+        PendingExport.objects.filter(pk__in=again).update(attempts=0, error_code="", created_at=now)
     rows.put_off(outcomes, now)
 
     delivered = [(o, o.result) for o in outcomes if isinstance(o.result, Delivered)]
@@ -147,6 +145,7 @@ def _count(
         run = runs.get(dataflow_id=dataflow_id, started_at=started_at)
     excluded = sum(letter.kind == FailedExport.Kind.EXCLUDED for _, letter in dead)
     refusals = [o.result for o in sent if isinstance(o.result, TryAgain)]
+    seconds = now.timestamp()
     run.last_at = now
     run.activated += len(delivered)
     run.excluded += excluded
@@ -157,9 +156,7 @@ def _count(
     run.throttled += sum(result.throttled for result in refusals)
     run.duplicates += sum(result.maybe_taken for result in refusals)
     run.bytes += sum(o.bytes for o, _ in delivered)
-    run.latencies = latency.add(
-        run.latencies, ((now - o.claim.created_at).total_seconds() for o, _ in delivered)
-    )
+    run.latencies = latency.add(run.latencies, (seconds - o.claim.queued for o, _ in delivered))
     run.save(update_fields=[*_COUNTED, "last_at"])
     return run
 
@@ -206,29 +203,26 @@ class _Rows:
 
     def __init__(self) -> None:
         self._postgresql = connection.vendor == "postgresql"
+        self._among = "= ANY (%s::bigint[])" if self._postgresql else "IN (SELECT value FROM json_each(%s))"
 
-    def lock(self, ids: Sequence[int]) -> None:
-        """In the order in which changes are queued, so that nobody waits in a circle. SQLite has one writer."""
-        if self._postgresql:
-            self._run(
-                "SELECT count(*) FROM (SELECT 1 FROM activation_pendingexport WHERE id = ANY(%s)"
-                " ORDER BY profile_id FOR UPDATE) locked",
-                [list(ids)],
-            )
+    def lock(self, ids: Sequence[int]) -> dict[int, int]:
+        """In the order in which changes are queued, so that nobody waits in a circle. SQLite has one writer.
 
-    def delete(self, claims: Sequence[Claim]) -> int:
-        """Those that are still of the generation that was claimed. How many they were."""
+        Returns:
+            Generations of those that are there, by id.
+        """
+        sql = f"SELECT id, generation FROM activation_pendingexport WHERE id {self._among}"  # noqa: S608
         if self._postgresql:
-            return self._run(
-                "DELETE FROM activation_pendingexport p"
-                " USING unnest(%s::bigint[], %s::bigint[]) AS t (id, generation)"
-                " WHERE p.id = t.id AND p.generation = t.generation",
-                [[c.id for c in claims], [c.generation for c in claims]],
-            )
-        return self._run_each(
-            "DELETE FROM activation_pendingexport WHERE id = %s AND generation = %s",
-            [(c.id, c.generation) for c in claims],
-        )
+            sql += " ORDER BY profile_id FOR UPDATE"
+        with connection.cursor() as cursor:
+            cursor.execute(sql, [self._ids(ids)])
+            return dict(cursor.fetchall())
+
+    def delete(self, ids: Sequence[int]) -> None:
+        self._run(f"DELETE FROM activation_pendingexport WHERE id {self._among}", [self._ids(ids)])  # noqa: S608
+
+    def _ids(self, ids: Sequence[int]) -> str:
+        return array(ids) if self._postgresql else json.dumps(ids)
 
     def put_off(self, outcomes: Sequence[Outcome], now: datetime) -> None:
         """What was refused for now, or not sent: not before its time."""
@@ -264,10 +258,11 @@ class _Rows:
         """The receipts, of profiles that are still there."""
         rows = [
             (o.claim.profile_id, o.claim.reason, result.shard, result.sequence_number)
-            for o, result in sorted(delivered, key=lambda each: each[0].claim.profile_id)
+            for o, result in sorted(delivered, key=lambda each: each[0].claim.profile_id.int)
         ]
         if self._postgresql:
-            columns = (list(column) for column in zip(*rows, strict=True))
+            ids, *texts = zip(*rows, strict=True)
+            columns = [array(profile_id.hex for profile_id in ids), *map(_texts, texts)]
             self._run(_RECEIPTS_POSTGRESQL + _RECEIPTS_AGAIN, [dataflow_id, now, *columns])
         else:
             at = connection.ops.adapt_datetimefield_value(now)
@@ -275,13 +270,17 @@ class _Rows:
             self._run(_RECEIPTS_SQLITE + _RECEIPTS_AGAIN, [dataflow_id.hex, at, text])
 
     @staticmethod
-    def _run(sql: str, params: Sequence[Any]) -> int:
+    def _run(sql: str, params: Sequence[Any]) -> None:
         with connection.cursor() as cursor:
             cursor.execute(sql, params)
-            return int(cursor.rowcount)
 
     @staticmethod
-    def _run_each(sql: str, rows: Sequence[Sequence[Any]]) -> int:
+    def _run_each(sql: str, rows: Sequence[Sequence[Any]]) -> None:
         with connection.cursor() as cursor:
             cursor.executemany(sql, rows)
-            return int(cursor.rowcount)
+
+
+def _texts(values: Iterable[str]) -> str:
+    """Texts as PostgreSQL writes an array."""
+    quoted = (value.replace("\\", r"\\").replace('"', r"\"") for value in values)
+    return '{"' + '","'.join(quoted) + '"}'

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from bench.__main__ import sink, taken
+from bench.sink import running, taken
 from destinations.connectors.base import Delivered, Record
 from destinations.connectors.kinesis.sender import KinesisSender
 from tests.local_kinesis import KEYS, connection_to
@@ -15,7 +15,7 @@ from tests.local_kinesis import KEYS, connection_to
 
 @pytest.fixture(scope="module")
 def url() -> Iterator[str]:
-    with sink() as url:
+    with running() as url:
         yield url
 
 

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import threading
+import time
 import uuid
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 from django.db import connection, transaction
-from django.utils import timezone
 
 from activation.export import lanes, settle
+from activation.export.claims import Claim
 from activation.models import Dataflow, DataflowRun, Delivery, PendingExport
 from destinations import services
 from destinations.connectors.base import Delivered
@@ -241,8 +242,7 @@ def test_it_waits_for_a_batch_that_is_settled() -> None:
     row = PendingExport.objects.create(dataflow=dataflow, profile=profile, reason="backfill")
     lease = lanes.take(dataflow.pk, lanes.lane_of(profile.pk, dataflow.lane_count))
     assert lease
-    now = timezone.now()
-    claim = settle.Claim(row.pk, profile.pk, row.generation, 0, now, row.reason, row.bulk, now)
+    claim = Claim(row.pk, profile.pk, row.generation, 0, time.time(), row.reason, row.bulk)
 
     def work() -> None:
         settle.settle(lease, [settle.Outcome(claim, Delivered("shard", "1"))])

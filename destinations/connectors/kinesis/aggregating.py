@@ -17,7 +17,7 @@ from ..base import Delivered, Record, Result
 from .aggregation import OVERHEAD, RECORD_OVERHEAD, encode
 from .errors import KinesisError
 from .failures import Answer
-from .sender import MAX_RECORDS, KinesisSender, again, size_of
+from .sender import KinesisSender, again, size_of
 from .shards import ShardMap
 
 # Bytes of an aggregated record with its partition key: the KPL's own choice. Larger ones would save nothing, as Kinesis
@@ -53,7 +53,7 @@ class _Parcel:
 class AggregatingSender:
     """Packs, and has another sender send. Not shared between threads."""
 
-    batch_size: ClassVar[int] = MAX_RECORDS
+    batch_size: ClassVar[int] = KinesisSender.batch_size
 
     def __init__(self, sender: KinesisSender) -> None:
         self._sender = sender

@@ -9,7 +9,7 @@ import threading
 import time
 import uuid
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from functools import partial
 from itertools import count
@@ -26,9 +26,10 @@ from structlog.testing import capture_logs
 from activation import services, tasks
 from activation.export import delivery, lanes, outbox
 from activation.export import settle as settling
+from activation.export.claims import Claim, Claims
 from activation.export.lanes import Lease
 from activation.export.pace import ShardMap
-from activation.export.records import Reader, Snapshot
+from activation.export.records import Snapshot
 from activation.export.settle import Outcome
 from activation.models import Dataflow, DataflowRun, Delivery, FailedExport, Lane, PendingExport
 from destinations.connectors.base import Record, Result
@@ -156,14 +157,14 @@ def test_batches_have_10_mib_at_most_and_then_no_more_is_read(
     dataflow: Dataflow, segment: Segment, kinesis: RunningKinesis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     read: list[int] = []
-    original = Reader.read
+    original = Claims.next
 
-    def counted(reader: Reader, wanted: Iterable[uuid.UUID]) -> dict[uuid.UUID, Snapshot]:
-        found = original(reader, wanted)
+    def counted(*args: Any) -> list[tuple[Claim, Snapshot]]:
+        found = original(*args)
         read.append(len(found))
         return found
 
-    monkeypatch.setattr(Reader, "read", counted)
+    monkeypatch.setattr(Claims, "next", counted)
     sent = before_sending(monkeypatch)
     profiles = members_of(segment, 35)
     Profile.objects.update(attributes={"person": {"name": {"firstName": "x" * 900_000}}})
@@ -172,7 +173,7 @@ def test_batches_have_10_mib_at_most_and_then_no_more_is_read(
     assert sorted(arrived(kinesis)) == ids(profiles)
     assert [len(batch) for batch in sent] == [11, 11, 11, 2]
     assert all(sum(len(record.data) for record in batch) <= 10 * MIB for batch in sent)
-    assert read == [35, 11, 13, 2]
+    assert read == [35, 11, 11, 2, 0, 0]
     assert waiting(dataflow) == set()
 
 
@@ -240,7 +241,7 @@ def test_a_fresh_change_overtakes_a_backfill(
 
     sent = before_sending(monkeypatch, change)
     deliver(dataflow)
-    assert [len(batch) for batch in sent] == [64, 128, 109]
+    assert [len(batch) for batch in sent] == [64, 237]
     assert {record.partition_key for record in sent[1][:2]} == {str(last.pk), str(new.pk)}
     assert sorted(arrived(kinesis)) == ids([*profiles, new])
     assert names_of(kinesis, last) == ["Now"]
@@ -550,11 +551,17 @@ def test_while_a_batch_is_on_its_way_the_next_is_built_and_goes_as_soon_as_the_a
 ) -> None:
     steps: list[str] = []
     before_sending(monkeypatch, *[lambda _records: steps.append("send")] * 3)
-    for module, name in [(Reader, "read"), (delivery, "settle")]:
+    for module, name in [(Claims, "next"), (delivery, "settle")]:
         monkeypatch.setattr(module, name, noted(steps, name, getattr(module, name)))
     queue(dataflow, members_of(segment, 25))
     deliver(dataflow)
-    assert steps == ["read", "send", "read", "send", "settle", "read", "send", "settle", "settle"]
+    assert steps == [
+        *("next", "send"),
+        *("next", "send", "settle"),
+        *("next", "send", "settle"),
+        *("next", "settle"),
+        "next",
+    ]
     assert requests(kinesis) == [10, 10, 5]
 
 
@@ -572,13 +579,14 @@ def test_no_profile_is_read_again_before_its_batch_is_settled_however_often_it_c
 ) -> None:
     profiles = members_of(segment, 15)
     under_way: set[uuid.UUID] = set()
-    read, settle, version = Reader.read, settling.settle, count(1)
+    read, settle, version = Claims.next, settling.settle, count(1)
 
-    def read_once(reader: Reader, wanted: Iterable[uuid.UUID]) -> dict[uuid.UUID, Snapshot]:
-        profile_ids = set(wanted)
+    def read_once(*args: Any) -> list[tuple[Claim, Snapshot]]:
+        found = read(*args)
+        profile_ids = {claim.profile_id for claim, _ in found}
         assert profile_ids.isdisjoint(under_way)
         under_way.update(profile_ids)
-        return read(reader, profile_ids)
+        return found
 
     def settled(lease: Lease, outcomes: Sequence[Outcome]) -> None:
         settle(lease, outcomes)
@@ -589,7 +597,7 @@ def test_no_profile_is_read_again_before_its_batch_is_settled_however_often_it_c
         for profile in profiles[:5]:
             rename(profile, f"version {number}")
 
-    monkeypatch.setattr(Reader, "read", read_once)
+    monkeypatch.setattr(Claims, "next", read_once)
     monkeypatch.setattr(delivery, "settle", settled)
     sent = before_sending(monkeypatch, *[change] * 4)
     queue(dataflow, profiles)
@@ -690,15 +698,15 @@ def test_a_batch_without_an_answer_does_not_hold_what_the_one_behind_it_reached(
 def test_what_is_on_its_way_is_settled_when_the_next_can_not_be_read(
     dataflow: Dataflow, segment: Segment, kinesis: RunningKinesis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    read = Reader.read
+    read = Claims.next
     times = count(1)
 
-    def fail_once(reader: Reader, wanted: Iterable[uuid.UUID]) -> dict[uuid.UUID, Snapshot]:
+    def fail_once(*args: Any) -> list[tuple[Claim, Snapshot]]:
         if next(times) == 2:
             raise OperationalError("the connection was lost")
-        return read(reader, wanted)
+        return read(*args)
 
-    monkeypatch.setattr(Reader, "read", fail_once)
+    monkeypatch.setattr(Claims, "next", fail_once)
     queue(dataflow, members_of(segment, 25))
     with pytest.raises(OperationalError):
         deliver(dataflow)
@@ -1247,10 +1255,10 @@ def test_who_lost_the_lane_while_it_read_sends_nothing(
     dataflow: Dataflow, members: list[Profile], kinesis: RunningKinesis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What it read may be older than what another has sent by now."""
-    read, times = Reader.read, count(1)
+    read, times = Claims.next, count(1)
 
-    def slow(reader: Reader, wanted: Iterable[uuid.UUID]) -> dict[uuid.UUID, Snapshot]:
-        found = read(reader, wanted)
+    def slow(*args: Any) -> list[tuple[Claim, Snapshot]]:
+        found = read(*args)
         if next(times) == 1:
             Lane.objects.update(leased_until=timezone.now())
             rename(members[0], "Later")
@@ -1259,7 +1267,7 @@ def test_who_lost_the_lane_while_it_read_sends_nothing(
             monkeypatch.setattr(time, "monotonic", lambda: now)
         return found
 
-    monkeypatch.setattr(Reader, "read", slow)
+    monkeypatch.setattr(Claims, "next", slow)
     with capture_logs() as logs:
         deliver(dataflow)
     assert requests(kinesis) == [3]

@@ -16,8 +16,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from activation.export import lanes, latency, settle
+from activation.export.claims import Claim
 from activation.export.records import Unsendable
-from activation.export.settle import LONGEST_BACKOFF, SHORTEST_BACKOFF, Claim, Later, Outcome
+from activation.export.settle import LONGEST_BACKOFF, SHORTEST_BACKOFF, Later, Outcome
 from activation.models import Dataflow, DataflowRun, Delivery, FailedExport, Lane, PendingExport
 from destinations.connectors.base import Delivered, Refused, TryAgain
 from profiles.models import Profile
@@ -57,20 +58,19 @@ class Batch:
     def claim(self) -> list[Claim]:
         rows = PendingExport.objects.filter(profile__in=self.profiles).order_by("profile_id")
         return [
-            Claim(*row)
-            for row in rows.values_list(
-                "pk",
-                "profile_id",
-                "generation",
-                "attempts",
-                "created_at",
-                "reason",
-                "bulk",
-                "available_at",
+            Claim(
+                row.pk,
+                row.profile_id,
+                row.generation,
+                row.attempts,
+                row.created_at.timestamp(),
+                row.reason,
+                row.bulk,
             )
+            for row in rows
         ]
 
-    def settle(self, *results: Delivered | TryAgain | Refused | Unsendable | Later | None) -> None:
+    def settle(self, *results: Delivered | TryAgain | Refused | Unsendable | Later) -> None:
         outcomes = [
             Outcome(claim, result, bytes=100, identities=2)
             for claim, result in zip(self.claims, results, strict=True)
@@ -402,7 +402,7 @@ def test_settling_keeps_the_lane_for_another_lease() -> None:
 def test_of_a_profile_that_was_deleted_meanwhile_nothing_is_left() -> None:
     batch = Batch(4)
     Profile.objects.filter(pk__in=[profile.pk for profile in batch.profiles[:3]]).delete()
-    batch.settle(delivered(), TOO_LARGE, None, delivered())
+    batch.settle(delivered(), TOO_LARGE, NO_NAME, delivered())
     assert counts(batch.dataflow) == {"activated": 2, "identities": 4}  # both were sent
     assert list(Delivery.objects.values_list("profile_id", flat=True)) == [batch.profiles[3].pk]
     assert not FailedExport.objects.exists()

@@ -357,7 +357,7 @@ def test_a_stream_that_is_gone_is_an_error_of_the_destination(unthrottled: Runni
 def test_a_sender_ends_with_what_it_sends_with(packed: Sender) -> None:
     packed.send(records(5))
     packed.close()
-    assert packed.batch_size == 500
+    assert packed.batch_size == 2000
 
 
 # --- The form and the viewer ---------------------------------------------------------------------------

@@ -401,4 +401,4 @@ def test_the_connector_opens_a_sender_for_the_chosen_stream(unthrottled: Running
     sender = get("kinesis").open_sender(unthrottled.connection(), {"stream": STREAM})
     assert kinds(sender.send(records(1))) == ["Delivered"]
     sender.close()
-    assert sender.batch_size == 500
+    assert sender.batch_size == 2000
