@@ -620,8 +620,9 @@ class _Batch:
         )
 
     def _save_segments(self) -> None:
+        mentioned = set().union(*(of.changed for of in self.memberships.values()))
         # A stored membership has a stored segment.
-        mentioned = set().union(*(of.changed.difference(of.stored) for of in self.memberships.values()))
+        mentioned.difference_update(*(of.stored for of in self.memberships.values()))
         if not mentioned:
             return
         known = Segment.objects.filter(pk__in=mentioned).order_by().values_list("pk", flat=True)
