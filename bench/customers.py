@@ -21,7 +21,18 @@ from profiles.pql import Subject, parse
 
 DISTINCT = 5_000  # customers of the sample; in a larger store they live again, with identities of their own
 
-_CITIES = ("서울특별시", "부산광역시", "東京都", "Austin", "München", "Nîmes", "Málaga", "Київ", "القاهرة", "Αθήνα")
+_CITIES = (
+    "서울특별시",
+    "부산광역시",
+    "東京都",
+    "Austin",
+    "München",
+    "Nîmes",
+    "Málaga",
+    "Київ",
+    "القاهرة",
+    "Αθήνα",
+)
 _COUNTRIES = ("KR", "JP", "US", "DE", "FR", "ES", "UA", "EG", "IN", "GR")
 RULES = {
     f"rule-{number:02d}": text
@@ -33,12 +44,18 @@ RULES = {
                 f'homeAddress.countryCode = "{code}" and consents.marketing.email.val = "y"'
                 for code in _COUNTRIES
             ),
-            *(f"person.birthYear >= {year} and person.birthYear < {year + 6}" for year in range(1946, 2000, 6)),
+            *(
+                f"person.birthYear >= {year} and person.birthYear < {year + 6}"
+                for year in range(1946, 2000, 6)
+            ),
             *(
                 f'personalEmail.address.startsWith("{box}.", false)'
                 for box in ("hello", "mail", "post", "me", "home")
             ),
-            *(f'loyalty.tier = "{tier}" and not (person.gender = "male")' for tier, _least in sample.TIERS[1:]),
+            *(
+                f'loyalty.tier = "{tier}" and not (person.gender = "male")'
+                for tier, _least in sample.TIERS[1:]
+            ),
             "isNotNull(workEmail.address)",
             'person.birthMonth = 11 and inSegment("rule-00")',
             'identityMap.get("Email").count() > 0 and loyalty.tier = "platinum"',
@@ -129,7 +146,10 @@ def _repeated(stored: list[Kind], count: int) -> Iterator[Kind]:
 
 def _copy(model: type[Any], columns: str, rows: Iterator[tuple[Any, ...]]) -> None:
     names = ", ".join(columns.split())
-    with connection.cursor() as cursor, cursor.copy(f"COPY {model._meta.db_table} ({names}) FROM STDIN") as copy:
+    with (
+        connection.cursor() as cursor,
+        cursor.copy(f"COPY {model._meta.db_table} ({names}) FROM STDIN") as copy,
+    ):
         for row in rows:
             copy.write_row(row)
 
@@ -138,7 +158,9 @@ def changed(number: int, dice: random.Random) -> dict[str, Any]:
     """What a shop tells of customer ``number`` after a purchase: some more points, the address, the consent to mail."""
     attributes = kinds()[number % DISTINCT].attributes
     points = attributes.get("loyalty", {}).get("points", 0) + dice.randrange(1000)
-    consent = dice.choice("yn") if dice.random() < 0.1 else attributes["consents"]["marketing"]["email"]["val"]
+    consent = (
+        dice.choice("yn") if dice.random() < 0.1 else attributes["consents"]["marketing"]["email"]["val"]
+    )
     return {
         "identityMap": {"CRMID": [{"id": crm_id(number), "primary": True}]},
         "loyalty": {"points": points, "tier": [name for name, least in sample.TIERS if points >= least][-1]},
@@ -158,4 +180,7 @@ def whole(number: int, dice: random.Random) -> dict[str, Any]:
 
 def message(entity: dict[str, Any]) -> dict[str, Any]:
     """An entity as producers post it, with an id of its own."""
-    return {"header": {"datasetId": "purchases"}, "body": {"xdmMeta": {}, "xdmEntity": {"_id": str(uuid.uuid4()), **entity}}}
+    return {
+        "header": {"datasetId": "purchases"},
+        "body": {"xdmMeta": {}, "xdmEntity": {"_id": str(uuid.uuid4()), **entity}},
+    }

@@ -64,10 +64,14 @@ def _statement(
     quote = connection.ops.quote_name
     columns = ", ".join(map(quote, fields))
     values = ", ".join(
-        "jsonb_array_elements(%s::jsonb)" if json else f"unnest(%s::{model._meta.get_field(name).db_type(connection)}[])"
+        "jsonb_array_elements(%s::jsonb)"
+        if json
+        else f"unnest(%s::{model._meta.get_field(name).db_type(connection)}[])"
         for name, json in zip(fields, _json(model, fields), strict=True)
     )
-    found = f"INSERT INTO {quote(model._meta.db_table)} ({columns}) SELECT * FROM ROWS FROM ({values}) AS given"
+    found = (
+        f"INSERT INTO {quote(model._meta.db_table)} ({columns}) SELECT * FROM ROWS FROM ({values}) AS given"
+    )
     if unique:
         changes = ", ".join(f"{quote(name)} = excluded.{quote(name)}" for name in update)
         found += f" ON CONFLICT ({', '.join(map(quote, unique))}) DO {f'UPDATE SET {changes}' if update else 'NOTHING'}"

@@ -131,9 +131,7 @@ def _remember(keys: Iterable[uuid.UUID], batch: uuid.UUID) -> set[uuid.UUID]:
     if not wanted:
         return set()
     now = timezone.now()
-    bulk.insert(
-        ReceivedMessage, ["id", "batch", "at"], [(key, batch, now) for key in wanted], unique=["id"]
-    )
+    bulk.insert(ReceivedMessage, ["id", "batch", "at"], [(key, batch, now) for key in wanted], unique=["id"])
     return set(
         ReceivedMessage.objects.filter(pk__among=wanted).exclude(batch=batch).values_list("pk", flat=True)
     )
