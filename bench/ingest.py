@@ -18,7 +18,6 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
-from http.client import HTTPConnection
 from multiprocessing import get_context
 from pathlib import Path
 from statistics import quantiles
@@ -32,6 +31,7 @@ from django.utils import timezone
 
 from activation.models import PendingExport
 from bench import customers, engine, report, store
+from bench.producer import produce
 from bench.report import Figure
 from kinesis_admin.processes import Program, free_port, wait_until
 from profiles.inlets import services
@@ -222,20 +222,6 @@ def web(processes: int) -> Iterator[str]:
         yield f"127.0.0.1:{port}"
     finally:
         server.stop()
-
-
-def produce(host: str, path: str, bodies: Sequence[bytes]) -> list[float]:
-    """Post these one after the other. Seconds that each took."""
-    connected = HTTPConnection(host, timeout=60)
-    spent = []
-    for body in bodies:
-        started = time.perf_counter()
-        connected.request("POST", path, body, {"Content-Type": "application/json"})
-        answer = connected.getresponse()
-        told = answer.read()
-        spent.append(time.perf_counter() - started)
-        assert answer.status == 207 and b'"status"' not in told, told[:500]
-    return spent
 
 
 def posted(host: str, batches: Sequence[Sequence[dict[str, Any]]]) -> tuple[float, list[float]]:
