@@ -126,7 +126,7 @@ def _settle(rules: Rules, segment_id: str, profile_ids: Collection[uuid.UUID]) -
     """
     if not profile_ids:
         return
-    locked = Profile.objects.filter(pk__in=profile_ids).order_by("pk").select_for_update(no_key=True)
+    locked = Profile.objects.filter(pk__among=profile_ids).order_by("pk").select_for_update(no_key=True)
     changed: dict[str, set[uuid.UUID]] = {}  # who came or went
     told: dict[uuid.UUID, list[Transition]] = defaultdict(list)
     first = set(locked.values_list("pk", flat=True))
@@ -136,9 +136,9 @@ def _settle(rules: Rules, segment_id: str, profile_ids: Collection[uuid.UUID]) -
         profiles = first if key == segment_id else set().union(*asked)
         if not profiles:
             continue
-        so = set(rules[key].members(now, Profile.objects.filter(pk__in=profiles)))
+        so = set(rules[key].members(now, Profile.objects.filter(pk__among=profiles)))
         memberships = Memberships()
-        memberships.read_statuses(Q(segment=key, profile__in=profiles))
+        memberships.read_statuses(Q(segment=key, profile__among=profiles))
         for profile_id in profiles:
             memberships.follow(profile_id, key, profile_id in so, now)
         memberships.save()
