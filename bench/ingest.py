@@ -1,8 +1,8 @@
 """How fast customers come in, beside a bare INSERT … ON CONFLICT of the same JSON in the same run.
 
 Over HTTP (gunicorn and two producers, all on this machine), by ``import_profiles``, and in rules: one asked of the
-whole store, all of them asked of what was written. The store has fifty live rules and three live dataflows, which get their
-outbox rows; nobody delivers them meanwhile.
+whole store, all of them asked of what was written. The store has fifty live rules and three live dataflows, which get
+their outbox rows; nobody delivers them meanwhile.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
+from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 from statistics import quantiles
@@ -86,7 +87,7 @@ def show_import(told: int, records: int, rounds: int) -> None:
         cases = {
             "changed": batches_of(customers.whole, records, told, 100 + seed),
             "new": batches_of(
-                lambda number, dice, first=seed * records: customers.whole(first + number, dice),
+                partial(_whole_from, seed * records),
                 records,
                 told,
                 seed,
@@ -238,6 +239,10 @@ def posted(host: str, batches: Sequence[Sequence[dict[str, Any]]]) -> tuple[floa
         started = time.perf_counter()
         answers = list(pool.map(produce, [host] * PRODUCERS, [path] * PRODUCERS, parts))
         return time.perf_counter() - started, [each for part in answers for each in part]
+
+
+def _whole_from(first: int, number: int, dice: random.Random) -> dict[str, Any]:
+    return customers.whole(first + number, dice)
 
 
 def batches_of(
