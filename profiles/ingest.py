@@ -14,7 +14,6 @@ attribute that both have, what was written last stays; of a membership, the late
 
 from __future__ import annotations
 
-import json
 import math
 import uuid
 from collections import Counter, defaultdict
@@ -30,7 +29,7 @@ from django.db.models import Count, F, OuterRef, Q, Subquery
 from django.utils import timezone
 from uuid_utils.compat import uuid7
 
-from profiles import paths
+from profiles import bulk, paths, quick_json
 from profiles.locks import INGESTION, advisory_lock
 from profiles.merge import Dated, difference, forget, merge, unite
 from profiles.models import (
@@ -190,7 +189,7 @@ def check_attributes(attributes: object, map_paths: Collection[str] = ()) -> Non
         if key in attributes:
             raise Refused(_("%(key)s is not an attribute.") % {"key": key})
     _check_value(attributes, "", 1, addressed=True, map_paths=map_paths)
-    size = len(json.dumps(attributes, ensure_ascii=False, separators=(",", ":")).encode())
+    size = len(quick_json.dumps(attributes))
     if size > MAX_BYTES:
         raise Refused(
             _("The attributes have %(size)s bytes; %(limit)s are the limit.")
@@ -397,11 +396,11 @@ class _Batch:
             named = {self._stayed(profile_id) for profile_id in named}
         wanted = Q(pk__in=[])
         for namespace, some in values.items():
-            wanted |= Q(namespace=namespace, value__in=some)
+            wanted |= Q(namespace=namespace, value__among=some)
         locked = named.union(Identity.objects.filter(wanted).values_list("profile_id", flat=True))
         # Locked in the order of their ids: two batches with the same profiles wait for each other and don't deadlock.
         # Without the key: rows that refer to a profile can still be inserted by others.
-        profiles = Profile.objects.filter(pk__in=locked).order_by("pk").select_for_update(no_key=True)
+        profiles = Profile.objects.filter(pk__among=locked).order_by("pk").select_for_update(no_key=True)
         self.work = {profile.pk: _Work(profile) for profile in profiles}
         # Whoever held the locks wrote before now.
         self.now = timezone.now()
@@ -415,7 +414,7 @@ class _Batch:
         growing = self._growing(prepared)
         self._load_memberships(prepared, growing)
         if growing:
-            counted = Identity.objects.filter(profile__in=growing).order_by()
+            counted = Identity.objects.filter(profile__among=growing).order_by()
             for profile_id, namespace, count in counted.values_list("profile_id", "namespace_id").annotate(
                 Count("pk")
             ):
@@ -438,9 +437,9 @@ class _Batch:
     def _load_memberships(self, prepared: list[_Prepared], growing: set[uuid.UUID]) -> None:
         """Those that fragments mention; all of the profiles that may be merged."""
         mentioned = {key for entry in prepared for key in entry.fragment.memberships}
-        wanted = Q(profile__in=growing)
+        wanted = Q(profile__among=growing)
         if mentioned:
-            wanted |= Q(profile__in=list(self.work), segment__in=mentioned)
+            wanted |= Q(profile__among=list(self.work), segment__in=mentioned)
         if self.work and (mentioned or growing):
             self.memberships.read(wanted)
 
@@ -459,7 +458,7 @@ class _Batch:
             work.written |= dict.fromkeys(written, place)
             touched = True
         for segment_id, (status, moment) in entry.fragment.memberships.items():
-            touched |= self.memberships.tell(work.profile.pk, segment_id, status, moment, self.now)
+            touched |= self.memberships[work.profile.pk].tell(segment_id, status, moment, self.now)
         made = work.created and not work.touched
         work.touched |= touched
         result = Result.CREATED if made else Result.UPDATED if touched else Result.UNCHANGED
@@ -568,14 +567,17 @@ class _Batch:
         if not touched:
             return
         for work in touched:
-            work.profile.updated_at = self.now
             if work.written:
                 forget(work.profile.written)
-        Profile.objects.bulk_create(
-            [work.profile for work in touched],
-            update_conflicts=True,
-            unique_fields=["id"],
-            update_fields=["attributes", "written", "updated_at"],
+        bulk.insert(
+            Profile,
+            ["id", "attributes", "written", "created_at", "updated_at"],
+            [
+                (profile.pk, profile.attributes, profile.written, profile.created_at, self.now)
+                for profile in (work.profile for work in touched)
+            ],
+            unique=["id"],
+            update=["attributes", "written", "updated_at"],
         )
         self._save_segments()
         merged = [profile_id for work in touched for profile_id in work.merged]
@@ -618,9 +620,9 @@ class _Batch:
         )
 
     def _save_segments(self) -> None:
-        mentioned = set().union(*self.memberships.changed.values())
+        mentioned = set().union(*(of.changed for of in self.memberships.values()))
         # A stored membership has a stored segment.
-        mentioned.difference_update(*self.memberships.stored.values())
+        mentioned.difference_update(*(of.stored for of in self.memberships.values()))
         if not mentioned:
             return
         known = Segment.objects.filter(pk__in=mentioned).order_by().values_list("pk", flat=True)
@@ -643,25 +645,22 @@ class _Batch:
                 values[namespace].append(value)
             leaving = Q(pk__in=[])
             for namespace, some in values.items():
-                leaving |= Q(namespace=namespace, value__in=some)
+                leaving |= Q(namespace=namespace, value__among=some)
             Identity.objects.filter(leaving).delete()
-        if new:
-            Identity.objects.bulk_create(
-                [
-                    Identity(profile_id=owner, namespace_id=namespace, value=value, created_at=self.now)
-                    for (namespace, value), owner in new.items()
-                ]
-            )
+        bulk.insert(
+            Identity,
+            ["profile_id", "namespace_id", "value", "created_at"],
+            [(owner, namespace, value, self.now) for (namespace, value), owner in new.items()],
+        )
         return {*gone.values(), *new.values()}
 
     def _announce(self, touched: list[_Work], identities_changed: set[uuid.UUID]) -> None:
-        transitions = self.memberships.transitions()
         changes = [
             ProfileChange(
                 profile_id=work.profile.pk,
                 written_paths=frozenset(work.written),
                 identities_changed=bool(work.merged) or work.profile.pk in identities_changed,
-                transitions=tuple(transitions.get(work.profile.pk, ())),
+                transitions=tuple(self.memberships[work.profile.pk].transitions()),
                 merged=tuple(work.merged),
             )
             for work in touched

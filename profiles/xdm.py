@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from profiles import quick_json
 from profiles.ingest import Fragment, Refused
 from profiles.reasons import Reason
 from profiles.reasons import Reason as _
@@ -48,6 +50,8 @@ def parse_parts(data: bytes) -> tuple[Any, bool]:
     Raises:
         Refused: nothing of it can be read.
     """
+    with suppress(ValueError, TypeError):
+        return quick_json.read_plain(data), False
     flaws: list[Flaw] = []
 
     def flaw(reason: Reason) -> Flaw:

@@ -13,9 +13,9 @@ from audit import append_only
 from kinesis_admin.messages import compile_catalogs
 from tests import services
 from tests.local_kinesis import kinesis_process, local_kinesis
-from tests.services import celery_worker, redis_server, start_worker
+from tests.services import celery_worker, redis_server, start_worker, web_port
 
-__all__ = ["celery_worker", "kinesis_process", "local_kinesis", "redis_server", "start_worker"]
+__all__ = ["celery_worker", "kinesis_process", "local_kinesis", "redis_server", "start_worker", "web_port"]
 
 
 # Both cores are busy with other tests: how long one takes says nothing.

@@ -11,6 +11,8 @@ Fixtures (tests/conftest.py offers them everywhere); a test that uses one is mar
     sees it.
 ``celery_worker``
     one that runs already.
+``web_port``
+    where gunicorn serves the product on the test's database.
 """
 
 from __future__ import annotations
@@ -19,6 +21,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from urllib.request import urlopen
 
 import pytest
 import redis
@@ -26,9 +29,9 @@ from django.conf import settings
 from django.db import connection
 
 from kinesis_admin import health
-from kinesis_admin.processes import Program, redis_command, wait_until
+from kinesis_admin.processes import Program, free_port, redis_command, wait_until
 
-FIXTURES = {"redis_server", "start_worker", "celery_worker"}
+FIXTURES = {"redis_server", "start_worker", "celery_worker", "web_port"}
 ROOT = Path(__file__).resolve().parent.parent
 
 
@@ -109,3 +112,29 @@ def start_worker(transactional_db: None, redis_server: RedisServer) -> Iterator[
 @pytest.fixture
 def celery_worker(start_worker: StartWorker) -> Program:
     return start_worker()
+
+
+@pytest.fixture
+def web_port(transactional_db: None) -> Iterator[int]:
+    """gunicorn on the test's database."""
+    port = free_port()
+    server = Program(
+        "web",
+        [
+            *(sys.executable, "-m", "gunicorn", "--chdir", str(ROOT)),
+            *("--config", "python:kinesis_admin.gunicorn", "kinesis_admin.wsgi"),
+        ],
+        env={**os.environ, "DATABASE_URL": database_url(), "PORT": str(port), "WEB_CONCURRENCY": "1"},
+        log_folder=Path(settings.VAR_DIR) / "log",
+    )
+
+    def answers() -> bool:
+        try:
+            with urlopen(f"http://127.0.0.1:{port}/healthz") as answer:
+                return bool(answer.status == 200)
+        except OSError:
+            return False
+
+    assert wait_until(lambda: not server.alive or answers(), seconds=30) and server.alive, server.last_lines
+    yield port
+    server.stop()

@@ -34,6 +34,7 @@ from redis import Redis, RedisError
 
 from activation.export import lanes
 from activation.models import Dataflow, ExportReason, PendingExport, new_generation
+from profiles import bulk
 from profiles.locks import advisory_lock
 from profiles.models import Profile, SegmentMembership
 
@@ -65,22 +66,20 @@ def queue(rows: Iterable[tuple[uuid.UUID, uuid.UUID, str]]) -> None:
         rows: (dataflow id, profile id, reason), no pair of ids twice.
     """
     now = timezone.now()
-    PendingExport.objects.bulk_create(
+    bulk.insert(
+        PendingExport,
+        [
+            *("dataflow_id", "profile_id", "generation", "reason", "bulk"),
+            *("created_at", "available_at", "attempts", "error_code"),
+        ],
         # Sorted: two transactions that queue the same profiles wait for each other instead of locking each other out.
         [
-            PendingExport(
-                dataflow_id=dataflow_id,
-                profile_id=profile_id,
-                reason=reason,
-                created_at=now,
-                available_at=now,
-            )
-            for dataflow_id, profile_id, reason in sorted(rows)
+            (dataflow_id, profile_id, new_generation(), reason, False, now, now, 0, "")
+            for dataflow_id, profile_id, reason in sorted(rows, key=lambda row: (row[0].int, row[1].int))
         ],
-        update_conflicts=True,
-        unique_fields=["dataflow", "profile"],
+        unique=["dataflow_id", "profile_id"],
         # Of the moment, even where it waited among many.
-        update_fields=["generation", "reason", "bulk"],
+        update=["generation", "reason", "bulk"],
     )
 
 

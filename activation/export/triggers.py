@@ -5,6 +5,7 @@ from __future__ import annotations
 import uuid
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
+from functools import cache
 from typing import Any
 
 from django.db.models import OuterRef, Subquery
@@ -118,18 +119,21 @@ def _written(changes: Sequence[ProfileChange]) -> set[Pair]:
         by_path[path].add(dataflow_id)
         for ancestor in ancestors(path):
             above[ancestor].add(dataflow_id)
-    concerned: dict[str, set[uuid.UUID]] = {}
-    pairs: set[Pair] = set()
-    for change in changes:
-        for path in change.written_paths:
-            if path not in concerned:
-                concerned[path] = set().union(
-                    by_path.get(path, ()),
-                    above.get(path, ()),
-                    *(by_path.get(ancestor, ()) for ancestor in ancestors(path)),
-                )
-            pairs.update((dataflow_id, change.profile_id) for dataflow_id in concerned[path])
-    return pairs
+
+    @cache
+    def by_written(path: str) -> set[uuid.UUID]:
+        above_it = (by_path.get(ancestor, set()) for ancestor in ancestors(path))
+        return set().union(by_path.get(path, ()), above.get(path, ()), *above_it)
+
+    @cache  # many profiles of a batch have the same written
+    def concerned(paths: frozenset[str]) -> set[uuid.UUID]:
+        return set().union(*map(by_written, paths))
+
+    return {
+        (dataflow_id, change.profile_id)
+        for change in changes
+        for dataflow_id in concerned(change.written_paths)
+    }
 
 
 def _members(pairs: Iterable[Pair]) -> set[Pair]:
@@ -137,7 +141,7 @@ def _members(pairs: Iterable[Pair]) -> set[Pair]:
     dataflow_ids = {dataflow_id for dataflow_id, _ in pairs}
     profile_ids = {profile_id for _, profile_id in pairs}
     rows = SegmentMembership.objects.filter(
-        profile__in=profile_ids,
+        profile__among=profile_ids,
         status__in=SegmentMembership.MEMBER_STATUSES,
         segment__mappings__dataflow__in=dataflow_ids,
     )

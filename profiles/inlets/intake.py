@@ -16,6 +16,7 @@ from django.db import transaction
 from django.db.models import F
 from django.utils import timezone
 
+from profiles import bulk
 from profiles.ingest import Outcome, Refused, Result, ingest
 from profiles.inlets.messages import Message
 from profiles.models import Inlet, InletHour, InletSample, ReceivedMessage
@@ -131,11 +132,9 @@ def _remember(keys: Iterable[uuid.UUID], batch: uuid.UUID) -> set[uuid.UUID]:
     if not wanted:
         return set()
     now = timezone.now()
-    ReceivedMessage.objects.bulk_create(
-        [ReceivedMessage(id=key, batch=batch, at=now) for key in wanted], ignore_conflicts=True
-    )
+    bulk.insert(ReceivedMessage, ["id", "batch", "at"], [(key, batch, now) for key in wanted], unique=["id"])
     return set(
-        ReceivedMessage.objects.filter(pk__in=wanted).exclude(batch=batch).values_list("pk", flat=True)
+        ReceivedMessage.objects.filter(pk__among=wanted).exclude(batch=batch).values_list("pk", flat=True)
     )
 
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 import uuid
 from collections import defaultdict
 from collections.abc import Collection
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TypeAlias
 
 from django.db.models import DateTimeField, F, Q, Value
 
+from profiles import bulk
 from profiles.models import SegmentMembership
 from profiles.segmentation.counts import Change, add_counts
 from profiles.signals import Transition
@@ -35,20 +37,74 @@ def next_status(before: str | None, so: bool) -> str | None:
     return EXITED if before in MEMBER else before
 
 
-class Memberships:
-    """Memberships by profiles and segments, as stored and as they will be.
+@dataclass(slots=True)
+class OfProfile:
+    """One profile's memberships by segments, as stored and as they will be."""
+
+    stored: dict[str, Membership] = field(default_factory=dict)
+    current: dict[str, Membership] = field(default_factory=dict)
+    changed: set[str] = field(default_factory=set)
+    moments: dict[str, str] = field(default_factory=dict)  # as stored
+    moved: bool = False  # to another profile, which this one is now
+    # Where a membership is that of such a profile: whose.
+    origins: dict[str, OfProfile] = field(default_factory=dict)
+
+    def segments(self) -> set[str]:
+        """The segments that the profile is in, of those that were read."""
+        return {segment_id for segment_id, (status, _at) in self.current.items() if status in MEMBER}
+
+    def unsettled(self) -> set[str]:
+        """The segments whose rule has something to say even where it agrees: it makes realized existing, and decides
+        about what was told.
+        """
+        realized = {segment_id for segment_id, (status, _at) in self.current.items() if status == REALIZED}
+        return realized | self.changed
+
+    def tell(self, segment_id: str, status: str, moment: datetime | None, now: datetime) -> bool:
+        """Take what somebody says of a membership.
+
+        The latest qualification wins: what happened before the stored one is old news, and is passed over.
+
+        Args:
+            moment: None: now, if the status changes.
+
+        Returns:
+            Whether anything changed.
+        """
+        before = self.current.get(segment_id)
+        if before is not None:
+            since = before[1] or now
+            if moment is None:
+                moment = now if status != before[0] else since
+            if moment < since or (status, moment) == before:
+                return False
+        self.current[segment_id] = status, (moment or now).astimezone(UTC)
+        self.changed.add(segment_id)
+        return True
+
+    def transitions(self) -> list[Transition]:
+        """The changes of status."""
+        found = []
+        for segment_id in sorted(self.changed):
+            before, after = self.stored.get(segment_id), self.current[segment_id][0]
+            if before is None or before[0] != after:
+                found.append(Transition(segment_id, before and before[0], after))
+        return found
+
+    def was_member(self, segment_id: str) -> bool:
+        """Whether the profile is in a segment as stored."""
+        stored = self.stored.get(segment_id)
+        return stored is not None and stored[0] in MEMBER
+
+
+class Memberships(defaultdict[uuid.UUID, OfProfile]):
+    """Memberships by profiles.
 
     Whoever changes them holds the locks of their profiles.
     """
 
     def __init__(self) -> None:
-        self.stored: dict[uuid.UUID, dict[str, Membership]] = defaultdict(dict)
-        self.current: dict[uuid.UUID, dict[str, Membership]] = defaultdict(dict)
-        self.changed: dict[uuid.UUID, set[str]] = defaultdict(set)
-        self.moments: dict[uuid.UUID, dict[str, str]] = defaultdict(dict)  # as stored
-        self.moved: list[uuid.UUID] = []  # profiles that are other ones now
-        # Where a membership is that of such a profile: whose.
-        self.origins: dict[tuple[uuid.UUID, str], uuid.UUID] = {}
+        super().__init__(OfProfile)
 
     def read(self, wanted: Q) -> None:
         """Read what others may tell something of. One query."""
@@ -63,49 +119,18 @@ class Memberships:
         for profile_id, segment_id, status, at, moments in found.values_list(
             "profile_id", "segment_id", "status", moment, "moments"
         ):
-            stored = self.stored[profile_id]
-            if segment_id not in stored:
-                stored[segment_id] = self.current[profile_id][segment_id] = status, at
-                self.moments[profile_id][segment_id] = moments
-
-    def segments(self, profile_id: uuid.UUID) -> set[str]:
-        """The segments that a profile is in, of those that were read."""
-        return {
-            segment_id for segment_id, (status, _at) in self.current[profile_id].items() if status in MEMBER
-        }
-
-    def tell(
-        self, profile_id: uuid.UUID, segment_id: str, status: str, moment: datetime | None, now: datetime
-    ) -> bool:
-        """Take what somebody says of a membership.
-
-        The latest qualification wins: what happened before the stored one is old news, and is passed over.
-
-        Args:
-            moment: None: now, if the status changes.
-
-        Returns:
-            Whether anything changed.
-        """
-        current = self.current[profile_id]
-        before = current.get(segment_id)
-        if before is not None:
-            since = before[1] or now
-            if moment is None:
-                moment = now if status != before[0] else since
-            if moment < since or (status, moment) == before:
-                return False
-        current[segment_id] = status, (moment or now).astimezone(UTC)
-        self.changed[profile_id].add(segment_id)
-        return True
+            of = self[profile_id]
+            if segment_id not in of.stored:
+                of.stored[segment_id] = of.current[segment_id] = status, at
+                of.moments[segment_id] = moments
 
     def move(self, source: uuid.UUID, target: uuid.UUID, now: datetime) -> None:
         """Tell one profile's memberships of another one."""
-        self.changed.pop(source, None)
-        self.moved.append(source)
-        for segment_id, (status, moment) in self.current.pop(source, {}).items():
-            if self.tell(target, segment_id, status, moment, now):
-                self.origins[target, segment_id] = self.origins.get((source, segment_id), source)
+        of, other = self[source], self[target]
+        for segment_id, (status, moment) in of.current.items():
+            if other.tell(segment_id, status, moment, now):
+                other.origins[segment_id] = of.origins.get(segment_id, of)
+        of.current, of.changed, of.moved = {}, set(), True
 
     def follow(
         self,
@@ -120,82 +145,65 @@ class Memberships:
         Args:
             merged: profiles that are this one now. Where one of them was a member, this one can leave.
         """
-        current, changed = self.current[profile_id], self.changed[profile_id]
-        before = current.get(segment_id)
-        if segment_id in changed:
+        of = self[profile_id]
+        before = of.current.get(segment_id)
+        if segment_id in of.changed:
             if (before is not None and before[0] in MEMBER) is so:
                 return
             before = self._untold(profile_id, segment_id, merged)
-            changed.discard(segment_id)
-            del current[segment_id]
+            of.changed.discard(segment_id)
+            del of.current[segment_id]
             if before is not None:
-                current[segment_id] = before
+                of.current[segment_id] = before
         status = next_status(before[0] if before else None, so)
         if status is not None and (before is None or status != before[0]):
-            current[segment_id] = status, now
-            changed.add(segment_id)
+            of.current[segment_id] = status, now
+            of.changed.add(segment_id)
 
     def _untold(
         self, profile_id: uuid.UUID, segment_id: str, merged: Collection[uuid.UUID]
     ) -> Membership | None:
         """A membership as it was before anybody said anything of it."""
-        known = [self.stored[key].get(segment_id) for key in (profile_id, *merged)]
+        known = [self[key].stored.get(segment_id) for key in (profile_id, *merged)]
         return next((membership for membership in known if membership and membership[0] in MEMBER), known[0])
 
-    def transitions(self) -> dict[uuid.UUID, list[Transition]]:
-        """The changes of status, by profiles."""
-        transitions: dict[uuid.UUID, list[Transition]] = defaultdict(list)
-        for profile_id, segment_ids in self.changed.items():
-            stored, current = self.stored[profile_id], self.current[profile_id]
-            for segment_id in sorted(segment_ids):
-                before, after = stored.get(segment_id), current[segment_id][0]
-                if before is None or before[0] != after:
-                    transitions[profile_id].append(Transition(segment_id, before and before[0], after))
-        return transitions
+    def changed(self) -> list[uuid.UUID]:
+        """Profiles with memberships that changed, in the order of their ids."""
+        return sorted(profile_id for profile_id, of in self.items() if of.changed)
 
     def save(self) -> None:
         """Write what changed, and count it.
 
         Sorted: two transactions that write the same wait for each other and do not deadlock.
         """
-        rows: list[SegmentMembership] = []
         counts: dict[str, Change] = defaultdict(Change)
-        for profile_id in sorted(self.changed):
-            for segment_id in sorted(self.changed[profile_id]):
-                status, at = self.current[profile_id][segment_id]
+        rows: list[tuple[uuid.UUID, str, str, datetime, str]] = []
+        for profile_id in self.changed():
+            of = self[profile_id]
+            for segment_id in sorted(of.changed):
+                status, at = of.current[segment_id]
                 assert at is not None
                 so, count = status in MEMBER, counts[segment_id]
-                count.members += so - self._was_member(profile_id, segment_id)
-                origin = self.origins.get((profile_id, segment_id), profile_id)
-                moments = self.moments[origin].get(segment_id, "")
-                if so is not self._was_member(origin, segment_id):
+                count.members += so - of.was_member(segment_id)
+                origin = of.origins.get(segment_id, of)
+                moments = origin.moments.get(segment_id, "")
+                if so is not origin.was_member(segment_id):
                     count.realized += so
                     count.exited += not so
                     moments = _followed(moments, at)
-                rows.append(
-                    SegmentMembership(
-                        profile_id=profile_id,
-                        segment_id=segment_id,
-                        status=status,
-                        last_qualification_time=at,
-                        moments=moments,
-                    )
-                )
-        for profile_id in self.moved:
-            for segment_id in self.stored[profile_id]:
-                counts[segment_id].members -= self._was_member(profile_id, segment_id)
-        if rows:
-            SegmentMembership.objects.bulk_create(
-                rows,
-                update_conflicts=True,
-                unique_fields=["profile", "segment"],
-                update_fields=["status", "last_qualification_time", "moments"],
-            )
+                rows.append((profile_id, segment_id, status, at, moments))
+        for of in self.values():
+            if of.moved:
+                for segment_id in of.stored:
+                    counts[segment_id].members -= of.was_member(segment_id)
+        bulk.insert(
+            SegmentMembership,
+            ["profile_id", "segment_id", "status", "last_qualification_time", "moments"],
+            rows,
+            unique=["profile_id", "segment_id"],
+            update=["status", "last_qualification_time", "moments"],
+        )
         add_counts(counts)
-
-    def _was_member(self, profile_id: uuid.UUID, segment_id: str) -> bool:
-        stored = self.stored[profile_id].get(segment_id)
-        return stored is not None and stored[0] in MEMBER
 
 
 def _followed(moments: str, at: datetime) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Set
+from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 
@@ -41,32 +41,61 @@ class Rules(Mapping[str, Rule]):
     def _ways(self) -> Mapping[str, tuple[Predicate, frozenset[str]]]:
         return {segment_id: (rule.compile(), rule.segments) for segment_id, rule in self.rules.items()}
 
-    def read_by(self, segment_ids: Set[str]) -> set[str]:
-        """The segments whose memberships these rules decide or ask for."""
-        return set(segment_ids).union(*(self.rules[segment_id].segments for segment_id in segment_ids))
+    def asked(self, concerned: Concerned) -> Asked | None:
+        """The rules that concern a profile, to be asked of it: those whose fields were written, and those that ask
+        about a segment that the profile came into or left by that. None if there are none.
+        """
+        if not concerned.in_order:
+            return None
+        rules = {segment_id: self.rules[segment_id] for segment_id in concerned.in_order}
+        ways = []
+        for segment_id in rules:
+            predicate, about = self._ways[segment_id]
+            ways.append((segment_id, predicate, None if segment_id in concerned.now else about))
+        return Asked(
+            tuple(ways),
+            frozenset(rules).union(*(rule.segments for rule in rules.values())),
+            any(rule.identities for rule in rules.values()),
+        )
 
-    def decide(self, concerned: Concerned, subject: Subject) -> Iterator[tuple[str, bool]]:
-        """Ask the rules that concern a profile: those whose fields were written, and those that ask about a segment
-        that the profile came into or left by that.
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """Rules that are asked of a profile, in their order.
+
+    Args:
+        ways: segment, predicate, and the segments of which one must have changed before (None: it is asked anyway).
+        segments: whose memberships they decide or ask for.
+        identities: whether one of them asks about identities.
+    """
+
+    ways: Sequence[tuple[str, Predicate, frozenset[str] | None]]
+    segments: frozenset[str]
+    identities: bool
+
+    def decide(self, subject: Subject, unsettled: Set[str]) -> Iterator[tuple[str, bool]]:
+        """Ask them.
 
         Args:
             subject: its ``segments`` are a set: whatever it comes into and leaves is put in and taken out.
+            unsettled: segments of which an answer is wanted even where it is that nothing changes.
 
         Returns:
-            Segment ids, and whether the profile is in.
+            Segment ids, and whether the profile is in; of those alone that changed, or are unsettled.
         """
         members = subject.segments
         assert isinstance(members, set)
         changed: set[str] = set()
-        for segment_id in concerned.in_order:
-            predicate, asked = self._ways[segment_id]
-            if segment_id not in concerned.now and asked.isdisjoint(changed):
+        for segment_id, predicate, about in self.ways:
+            if about is not None and about.isdisjoint(changed):
                 continue
             so = predicate(subject)
             if so is not (segment_id in members):
                 changed.add(segment_id)
                 (members.add if so else members.discard)(segment_id)
-            yield segment_id, so
+                yield segment_id, so
+            elif segment_id in unsettled:
+                yield segment_id, so
 
 
 def live_rules() -> Rules:

@@ -118,7 +118,7 @@ def _settle(rules: Rules, segment_id: str, profile_ids: Collection[uuid.UUID]) -
     """
     if not profile_ids:
         return
-    locked = Profile.objects.filter(pk__in=profile_ids).order_by("pk").select_for_update(no_key=True)
+    locked = Profile.objects.filter(pk__among=profile_ids).order_by("pk").select_for_update(no_key=True)
     changed: dict[str, set[uuid.UUID]] = {}  # who came or went
     told: dict[uuid.UUID, list[Transition]] = defaultdict(list)
     first = set(locked.values_list("pk", flat=True))
@@ -128,14 +128,15 @@ def _settle(rules: Rules, segment_id: str, profile_ids: Collection[uuid.UUID]) -
         profiles = first if key == segment_id else set().union(*asked)
         if not profiles:
             continue
-        so = set(rules[key].members(now, Profile.objects.filter(pk__in=profiles)))
+        so = set(rules[key].members(now, Profile.objects.filter(pk__among=profiles)))
         memberships = Memberships()
-        memberships.read_statuses(Q(segment=key, profile__in=profiles))
+        memberships.read_statuses(Q(segment=key, profile__among=profiles))
         for profile_id in profiles:
             memberships.follow(profile_id, key, profile_id in so, now)
         memberships.save()
         changed[key] = set()
-        for profile_id, transitions in memberships.transitions().items():
+        for profile_id in memberships.changed():
+            transitions = memberships[profile_id].transitions()
             told[profile_id] += transitions
             if any((step.before in MEMBER) is not (step.after in MEMBER) for step in transitions):
                 changed[key].add(profile_id)

@@ -12,9 +12,9 @@ from functools import cache
 from django.db.models import Q
 
 from profiles.models import Identity, Profile
-from profiles.pql import Concerned, Subject, namespace_key
+from profiles.pql import Subject, namespace_key
 from profiles.segmentation.memberships import Memberships
-from profiles.segmentation.rules import Rules, live_rules
+from profiles.segmentation.rules import Asked, live_rules
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,43 +43,43 @@ def follow_rules(batch: Iterable[Written], memberships: Memberships, now: dateti
     rules = live_rules()
     if not rules:
         return
-    found: list[tuple[Written, Concerned]] = []
-    concerned_by = cache(rules.index.concerned)  # many profiles of a batch have the same written
-    for written in batch:
-        concerned = concerned_by(
-            frozenset(written.paths),
-            identities=written.identities_changed,
-            segments=frozenset(memberships.changed.get(written.profile.pk, ())),
-            created=written.created,
+
+    @cache  # many profiles of a batch have the same written
+    def concerned(
+        paths: frozenset[str], identities: bool, segments: frozenset[str], created: bool
+    ) -> Asked | None:
+        return rules.asked(
+            rules.index.concerned(paths, identities=identities, segments=segments, created=created)
         )
-        if concerned.in_order:
-            found.append((written, concerned))
+
+    found: list[tuple[Written, Asked]] = []
+    for written in batch:
+        told = memberships[written.profile.pk].changed
+        asked = concerned(
+            frozenset(written.paths), written.identities_changed, frozenset(told), written.created
+        )
+        if asked is not None:
+            found.append((written, asked))
     if not found:
         return
-    read = rules.read_by({segment_id for _written, concerned in found for segment_id in concerned.in_order})
-    stored = [written.profile.pk for written, _concerned in found if not written.created]
+    read = set().union(*{asked.segments for _written, asked in found})
+    stored = [written.profile.pk for written, _asked in found if not written.created]
     if stored:
-        memberships.read_statuses(Q(profile__in=stored, segment__in=read))
-    identities = _identities(rules, found)
-    for written, concerned in found:
+        memberships.read_statuses(Q(profile__among=stored, segment__in=read))
+    identities = _identities(written.profile.pk for written, asked in found if asked.identities)
+    for written, asked in found:
         key = written.profile.pk
-        subject = Subject(written.profile.attributes, identities[key], memberships.segments(key), now)
-        for segment_id, so in rules.decide(concerned, subject):
+        of = memberships[key]
+        subject = Subject(written.profile.attributes, identities.get(key, {}), of.segments(), now)
+        for segment_id, so in asked.decide(subject, of.unsettled()):
             memberships.follow(key, segment_id, so, now, written.merged)
 
 
-def _identities(
-    rules: Rules, found: Iterable[tuple[Written, Concerned]]
-) -> Mapping[uuid.UUID, Mapping[str, list[str]]]:
-    """Identities of those profiles whose rules ask for them, as rules see them."""
-    asking = [
-        written.profile.pk
-        for written, concerned in found
-        if any(rules[segment_id].identities for segment_id in concerned.in_order)
-    ]
+def _identities(asking: Iterable[uuid.UUID]) -> Mapping[uuid.UUID, Mapping[str, list[str]]]:
+    """Identities of these profiles, as rules see them. A query, if there are any."""
     identities: dict[uuid.UUID, dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
-    if asking:
-        stored = Identity.objects.filter(profile__in=asking).order_by()
+    if keys := list(asking):
+        stored = Identity.objects.filter(profile__among=keys).order_by()
         for profile_id, code, value in stored.values_list("profile_id", "namespace__code", "value"):
             identities[profile_id][namespace_key(code)].append(value)
     return identities
