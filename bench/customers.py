@@ -130,9 +130,9 @@ def fill(count: int) -> None:
     )
     _copy(
         SegmentMembership,
-        "profile_id segment_id status last_qualification_time",
+        "profile_id segment_id status last_qualification_time moments",
         (
-            (key, segment_id, "existing", now)
+            (key, segment_id, "existing", now, "")
             for key, kind in zip(keys, _repeated(stored, count), strict=True)
             for segment_id in kind.segments
         ),

@@ -88,7 +88,11 @@ def _copy(cursor: Any, records: int) -> None:
     for table, key, columns in (
         ("profiles_profile", "id", {"attributes", "written", "created_at", "updated_at"}),
         ("profiles_identity", "profile_id", {"namespace_id", "value", "created_at"}),
-        ("profiles_segmentmembership", "profile_id", {"segment_id", "status", "last_qualification_time"}),
+        (
+            "profiles_segmentmembership",
+            "profile_id",
+            {"segment_id", "status", "last_qualification_time", "moments"},
+        ),
     ):
         names = sorted(columns)
         values = ["t.value || '-' || c.n" if name == "value" else f"t.{name}" for name in names]
