@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from tests.product import Product
 
 _MAKE = """
-import json, sys
+import json, sys, time
 from datetime import timedelta
 from django.contrib.auth.models import User
 from activation import services as activation
@@ -24,11 +24,12 @@ from django.utils import timezone
 from profiles.ingest import Fragment, ingest
 from profiles.inlets import intake, services as inlets
 from django.core.files.uploadedfile import SimpleUploadedFile
-from profiles.models import IdentityNamespace, Inlet, MemberCount, Profile, Segment, Upload
+from profiles import services
+from profiles.models import Evaluation, IdentityNamespace, Inlet, MemberCount, Profile, Segment, Upload
 from profiles.reasons import Reason
 from profiles.uploads import services as uploads, work
 
-name, url, key, secret = sys.argv[1:]
+name, rule, url, key, secret = sys.argv[1:]
 by = User.objects.get(username="admin")
 account, _ = Account.objects.get_or_create(
     name="Local stream of the marketing team",
@@ -49,6 +50,11 @@ destination, made = Destination.objects.get_or_create(
 )
 if made:
     ids = list(Segment.objects.order_by("name").values_list("pk", flat=True)[:3])
+    if rule:
+        segment = services.create_segment(name=name, rule=rule, origin="segmentation")
+        while Evaluation.objects.filter(segment=segment).exists():
+            time.sleep(0.1)
+        ids = [segment.pk]
     activation.save_segments(destination=destination, version=0, by=by, shown=ids, ticked=ids)
     dataflow = Dataflow.objects.get(destination=destination)
     alerts.subscribe(
@@ -184,14 +190,16 @@ class Activated:
     uploaded: str
 
 
-def activate(product: Product, name: str = "Profile exports") -> Activated:
+def activate(product: Product, name: str = "Profile exports", rule: str = "") -> Activated:
     """Make it, and wait until the backfill has gone through the worker.
 
     Args:
         name: of the destination; one that is there already is taken as it is.
+        rule: of a segment that is made for it, with the same name. Some of the sample's customers fulfil it. Without a
+            rule three segments of the sample are mapped.
     """
     deadline = time.monotonic() + 60
-    arguments = ["", name, product.kinesis_url, product.access_key_id, product.secret_access_key]
+    arguments = ["", name, rule, product.kinesis_url, product.access_key_id, product.secret_access_key]
     code = f"import sys; sys.argv = {arguments!r}\n"
     while time.monotonic() < deadline:
         ids = json.loads(product.manage("shell", "--no-imports", "-c", code + _MAKE).splitlines()[-1])
