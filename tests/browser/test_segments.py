@@ -99,7 +99,9 @@ def tab_to(page: Page, name: str) -> None:
     """Press Tab until the control with this name has the focus, as somebody without a mouse does."""
     for _press in range(40):
         page.keyboard.press("Tab")
-        found = page.evaluate("document.activeElement.ariaLabel ?? document.activeElement.textContent").strip()
+        found = page.evaluate(
+            "document.activeElement.ariaLabel ?? document.activeElement.textContent"
+        ).strip()
         if found.startswith(name):
             return
     raise AssertionError(f"{name} can't be reached with Tab; the last was {found}")
