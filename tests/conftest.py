@@ -18,13 +18,6 @@ from tests.services import celery_worker, redis_server, start_worker, web_port
 __all__ = ["celery_worker", "kinesis_process", "local_kinesis", "redis_server", "start_worker", "web_port"]
 
 
-# Both cores are busy with other tests: how long one takes says nothing.
-hypothesis.settings.register_profile(
-    "beside others", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
-)
-hypothesis.settings.load_profile("beside others")
-
-
 _empty_the_database = TransactionTestCase._fixture_teardown  # type: ignore[attr-defined]
 
 
