@@ -83,11 +83,12 @@ def kinds() -> list[Kind]:
         attributes: dict[str, Any] = {}
         written: dict[str, int] = {}
         merge(attributes, customer.attributes, moments=written, at=now)
-        subject = Subject(attributes, {"email": ["x"]}, segments=set())
+        segments: set[str] = set()
+        subject = Subject(attributes, {"email": ["x"]}, segments)
         for segment_id, describes in compiled.items():
             if describes(subject):
-                subject.segments.add(segment_id)
-        found.append(Kind(attributes, json.dumps(attributes), json.dumps(written), tuple(subject.segments)))
+                segments.add(segment_id)
+        found.append(Kind(attributes, json.dumps(attributes), json.dumps(written), tuple(segments)))
     return found
 
 

@@ -1,7 +1,7 @@
 """How fast customers come in, beside a bare INSERT … ON CONFLICT of the same JSON in the same run.
 
-Over HTTP (gunicorn and two producers, all on this machine), by ``import_profiles``, and in rules: one asked of the whole
-store, all of them asked of what was written. The store has fifty live rules and three live dataflows, which get their
+Over HTTP (gunicorn and two producers, all on this machine), by ``import_profiles``, and in rules: one asked of the
+whole store, all of them asked of what was written. The store has fifty live rules and three live dataflows, which get their
 outbox rows; nobody delivers them meanwhile.
 """
 
@@ -85,9 +85,7 @@ def show_import(told: int, records: int, rounds: int) -> None:
     for seed in range(1, rounds + 1):
         cases = {
             "changed": batches_of(customers.whole, records, told, 100 + seed),
-            "new": batches_of(
-                lambda number, dice: customers.whole(seed * records + number, dice), records, told, seed
-            ),
+            "new": batches_of(customers.whole, records, told, seed, first=seed * records),
         }
         for name, batches in cases.items():
             bare = told / floor(rows(batches))
@@ -238,11 +236,15 @@ def posted(host: str, batches: Sequence[Sequence[dict[str, Any]]]) -> tuple[floa
 
 
 def batches_of(
-    tell: Callable[[int, random.Random], dict[str, Any]], store_size: int, count: int, seed: int
+    tell: Callable[[int, random.Random], dict[str, Any]],
+    store_size: int,
+    count: int,
+    seed: int,
+    first: int = 0,
 ) -> list[list[dict[str, Any]]]:
     """Batches about customers of whom each is told once."""
     dice = random.Random(seed)
-    numbers = dice.sample(range(store_size), count)
+    numbers = dice.sample(range(first, first + store_size), count)
     told = [tell(number, dice) for number in numbers]
     return [told[start : start + BATCH] for start in range(0, count, BATCH)]
 

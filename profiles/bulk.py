@@ -70,7 +70,7 @@ def _statement(
         for name, json in zip(fields, _json(model, fields), strict=True)
     )
     found = (
-        f"INSERT INTO {quote(model._meta.db_table)} ({columns}) SELECT * FROM ROWS FROM ({values}) AS given"
+        f"INSERT INTO {quote(model._meta.db_table)} ({columns}) SELECT * FROM ROWS FROM ({values}) AS given"  # noqa: S608  (names of ours)
     )
     if unique:
         changes = ", ".join(f"{quote(name)} = excluded.{quote(name)}" for name in update)

@@ -17,8 +17,8 @@ class LongJSONField(models.JSONField):
     """JSON of some length in rows that are read and written many at once."""
 
     def get_placeholder(self, value: Any, compiler: Any, connection: BaseDatabaseWrapper) -> str:
-        # Django would send rows to PostgreSQL as an array a column, and psycopg escapes every quotation mark in an array
-        # by itself, in Python. With a placeholder of the field's own each value is sent by itself.
+        # Django would send rows to PostgreSQL as an array a column, and psycopg escapes every quotation mark in an
+        # array by itself, in Python. With a placeholder of the field's own each value is sent by itself.
         return "%s"
 
     def from_db_value(self, value: Any, expression: Any, connection: BaseDatabaseWrapper) -> Any:

@@ -42,8 +42,8 @@ class Rules(Mapping[str, Rule]):
         return {segment_id: (rule.compile(), rule.segments) for segment_id, rule in self.rules.items()}
 
     def asked(self, concerned: Concerned) -> Asked | None:
-        """The rules that concern a profile, to be asked of it: those whose fields were written, and those that ask about
-        a segment that the profile came into or left by that. None if there are none.
+        """The rules that concern a profile, to be asked of it: those whose fields were written, and those that ask
+        about a segment that the profile came into or left by that. None if there are none.
         """
         if not concerned.in_order:
             return None

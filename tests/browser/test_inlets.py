@@ -114,7 +114,7 @@ def test_who_fulfils_a_rule_by_what_is_posted_comes_into_the_stream_and_leaves(
                 if record["segmentMembership"]["ups"].get(segment, {}).get("status") == status  # noqa: B023
             ]
 
-        assert wait_until(told, seconds=20)
+        assert wait_until(lambda: bool(told()), seconds=20)
         delays.append(told()[0] - asked)
     # One of the two: the machine may be busy with other things.
     assert min(delays) < 2, delays
