@@ -1,8 +1,8 @@
 """How fast customers come in, beside a bare INSERT … ON CONFLICT of the same JSON in the same run.
 
 Over HTTP (gunicorn and two producers, all on this machine), by ``import_profiles``, and in rules: one asked of the
-whole store, all of them asked of what was written. The store has fifty live rules and three live dataflows, which get their
-outbox rows; nobody delivers them meanwhile.
+whole store, all of them asked of what was written. The store has fifty live rules and three live dataflows, which get
+their outbox rows; nobody delivers them meanwhile.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ from profiles.segmentation.rules import Rules
 ROOT = Path(__file__).resolve().parent.parent
 BATCH = 200
 PRODUCERS = 2
-TOLD = 40_000  # customers of whom something is told, over HTTP and again in a file
+TOLD = 20_000  # customers of whom something is told, over HTTP and again in a file
 
 
 def measure(records: int, rounds: int) -> None:
