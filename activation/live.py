@@ -17,7 +17,6 @@ from activation.export import latency
 from activation.models import Dataflow, DataflowRun, Delivery, Lane
 from activation.preview import Estimate
 
-PERCENTILES = (50, 95, 99)
 WINDOW = timedelta(minutes=1)  # over which the rate is measured
 RECEIPTS = 10_000  # of which the shards are counted
 
@@ -66,22 +65,21 @@ class Pulse:
             looks: of the last answer; empty at first.
         """
         now = now or timezone.now()
-        hour = _hour(now)
+        hour = DataflowRun.start_of(now)
         this = Look(now, sum(run.activated for run in runs if run.started_at >= hour))
         parsed = [Look.of(text) for text in looks.split(".")]
         earlier = [look for look in parsed if look and timedelta() < now - look.at < 2 * WINDOW]
         if not earlier:
             return cls(None, f"{this}.{this}")
         base, newer = earlier[0], earlier[-1]
-        activated = sum(run.activated for run in runs if run.started_at >= _hour(base.at)) - base.activated
+        activated = (
+            sum(run.activated for run in runs if run.started_at >= DataflowRun.start_of(base.at))
+            - base.activated
+        )
         # Two looks are kept, half a minute apart: the base is between half a minute and a minute old.
         kept = (newer, this) if now - newer.at >= WINDOW / 2 else (base, newer)
         per_second = max(activated, 0) / (now - base.at).total_seconds()
         return cls(per_second, ".".join(map(str, kept)))
-
-
-def _hour(moment: datetime) -> datetime:
-    return moment.replace(minute=0, second=0, microsecond=0)
 
 
 # -- all of it -----------------------------------------------------------------------------------------------------
@@ -105,8 +103,7 @@ class Live:
     @property
     def latency(self) -> list[tuple[int, float | None]]:
         """Percentiles of this hour, in seconds from queueing to acknowledgement."""
-        counts = self.run.latencies if self.run else []
-        return [(percent, latency.percentile(counts, percent)) for percent in PERCENTILES]
+        return latency.percentiles(self.run.latencies if self.run else [])
 
     @property
     def seconds_left(self) -> int | None:

@@ -13,10 +13,10 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.exposition import choose_encoder
 
 from activation import status
+from activation.export import latency
 from activation.models import Dataflow
 
 LABELS = ["dataflow", "destination"]
-QUANTILES = (0.5, 0.95, 0.99)
 
 COUNTERS = {
     "activated": ("kinesis_admin_profiles_activated", "Profiles whose record was acknowledged."),
@@ -73,7 +73,7 @@ class _Exports:
         lag = gauge("lag_seconds", "How long the oldest of what waits has waited.", "queue")
         lanes = gauge("lanes", "How many workers may deliver at once.")
         leased = gauge("lanes_leased", "How many deliver right now.")
-        latency = gauge(
+        latencies = gauge(
             "latency_seconds", "From queueing to acknowledgement, of this hour's records.", "quantile"
         )
         for labels, each in self._statuses:
@@ -85,7 +85,7 @@ class _Exports:
                 lag.add_metric([*labels, queue], seconds)
             lanes.add_metric(labels, each.dataflow.lane_count)
             leased.add_metric(labels, each.lanes)
-            for quantile in QUANTILES:
-                if (within := each.latency(100 * quantile)) is not None:
-                    latency.add_metric([*labels, str(quantile)], within)
-        yield from (enabled, held, backlog, lag, lanes, leased, latency)
+            for percent in latency.PERCENTILES:
+                if (within := each.latency(percent)) is not None:
+                    latencies.add_metric([*labels, str(percent / 100)], within)
+        yield from (enabled, held, backlog, lag, lanes, leased, latencies)

@@ -282,6 +282,18 @@ class DataflowRun(models.Model):
     """
 
     WINDOW = timedelta(hours=1)
+    # What a run counts, by the names of its columns.
+    COUNTS = (
+        "activated",
+        "failed",
+        "excluded",
+        "identities",
+        "attempts",
+        "retries",
+        "throttled",
+        "duplicates",
+        "bytes",
+    )
 
     class Status(models.TextChoices):
         PROCESSING = "processing", _("Processing")
@@ -318,6 +330,11 @@ class DataflowRun(models.Model):
 
     def __str__(self) -> str:
         return f"{self.started_at:%Y-%m-%d %H:%M}"
+
+    @staticmethod
+    def start_of(moment: datetime) -> datetime:
+        """When the run of a moment started: at the full hour."""
+        return moment.replace(minute=0, second=0, microsecond=0)
 
     @property
     def ends_at(self) -> datetime:

@@ -14,18 +14,6 @@ from activation.backlog import Backlog, backlogs
 from activation.export import latency
 from activation.models import Dataflow, DataflowRun, Lane
 
-COUNTED = (
-    "activated",
-    "failed",
-    "excluded",
-    "identities",
-    "attempts",
-    "retries",
-    "throttled",
-    "duplicates",
-    "bytes",
-)
-
 
 @dataclass(frozen=True, slots=True)
 class Status:
@@ -83,15 +71,15 @@ def statuses(dataflows: QuerySet[Dataflow]) -> list[Status]:
     leased = Lane.objects.filter(dataflow__in=found, leased_until__gt=now).order_by()
     lanes = dict(leased.values_list("dataflow").annotate(n=Count("*")))
     runs = DataflowRun.objects.filter(dataflow__in=found).order_by()
-    summed = runs.values_list("dataflow").annotate(**{name: Sum(name) for name in COUNTED})
-    totals = {dataflow_id: dict(zip(COUNTED, sums, strict=True)) for dataflow_id, *sums in summed}
+    summed = runs.values_list("dataflow").annotate(**{name: Sum(name) for name in DataflowRun.COUNTS})
+    totals = {dataflow_id: dict(zip(DataflowRun.COUNTS, sums, strict=True)) for dataflow_id, *sums in summed}
     of_this_hour = {run.dataflow_id: run for run in runs.filter(started_at__gt=now - DataflowRun.WINDOW)}
     return [
         Status(
             dataflow,
             waiting.get(dataflow.pk, Backlog()),
             lanes.get(dataflow.pk, 0),
-            totals.get(dataflow.pk) or dict.fromkeys(COUNTED, 0),
+            totals.get(dataflow.pk) or dict.fromkeys(DataflowRun.COUNTS, 0),
             of_this_hour.get(dataflow.pk),
         )
         for dataflow in found
@@ -119,8 +107,8 @@ def as_json(status: Status) -> dict[str, Any]:
         }
         if status.held
         else None,
-        "thisHour": {name: getattr(run, name) for name in COUNTED}
-        | {"latencySeconds": {f"p{percent}": status.latency(percent) for percent in (50, 95, 99)}}
+        "thisHour": {name: getattr(run, name) for name in DataflowRun.COUNTS}
+        | {"latencySeconds": {f"p{percent}": status.latency(percent) for percent in latency.PERCENTILES}}
         if run
         else None,
         "total": dict(status.totals),

@@ -10,6 +10,10 @@ BOUNDS = [0.005 * 1.2**step for step in range(92)]
 """Seconds, from 5 ms to a day: the upper end of each count but the last. A percentile is off by 20 % at the most."""
 
 
+PERCENTILES = (50, 95, 99)
+"""Those that are told of a run."""
+
+
 def add(counts: Sequence[int], seconds: Iterable[float]) -> list[int]:
     """The counts with some more records."""
     added = list(counts) or [0] * (len(BOUNDS) + 1)
@@ -25,3 +29,8 @@ def percentile(counts: Sequence[int], percent: float) -> float | None:
         return None
     place = next(i for i, sofar in enumerate(accumulate(counts)) if sofar >= total * percent / 100)
     return BOUNDS[min(place, len(BOUNDS) - 1)]
+
+
+def percentiles(counts: Sequence[int]) -> list[tuple[int, float | None]]:
+    """(percent, seconds) of each of :data:`PERCENTILES`."""
+    return [(percent, percentile(counts, percent)) for percent in PERCENTILES]

@@ -138,7 +138,7 @@ def _count(
     now: datetime,
 ) -> DataflowRun:
     """Add a batch to the run of this hour."""
-    started_at = now.replace(minute=0, second=0, microsecond=0)
+    started_at = DataflowRun.start_of(now)
     runs = DataflowRun.objects.select_for_update(no_key=True)
     run = runs.filter(dataflow_id=dataflow_id, started_at=started_at).first()
     if run is None:
@@ -160,22 +160,8 @@ def _count(
     run.latencies = latency.add(
         run.latencies, ((now - o.claim.created_at).total_seconds() for o, _ in delivered)
     )
-    run.save(update_fields=[*_COUNTED, "last_at"])
+    run.save(update_fields=[*DataflowRun.COUNTS, "latencies", "last_at"])
     return run
-
-
-_COUNTED = (
-    "activated",
-    "excluded",
-    "failed",
-    "identities",
-    "attempts",
-    "retries",
-    "throttled",
-    "duplicates",
-    "bytes",
-    "latencies",
-)
 
 
 def backoff(attempts: int) -> float:

@@ -14,7 +14,7 @@ from django_htmx.http import HttpResponseClientRefresh
 
 from activation import selectors
 from activation.export import latency
-from activation.live import PERCENTILES, capacity, live
+from activation.live import capacity, live
 from activation.models import Dataflow, DataflowRun
 from activation.views.common import find_destination, is_htmx, page_links, part
 from profiles.access import requires
@@ -75,7 +75,7 @@ def run(request: HttpRequest, run_id: uuid.UUID) -> HttpResponse:
         "run": found,
         "destination": found.dataflow.destination,
         "groups": selectors.failure_groups(found),
-        "latency": [(percent, latency.percentile(found.latencies, percent)) for percent in PERCENTILES],
+        "latency": latency.percentiles(found.latencies),
     }
     return render(request, "activation/run.html", context)
 
