@@ -129,13 +129,13 @@ def _say_dropped(request: HttpRequest, dropped: int, text: str) -> None:
 def lanes(request: HttpRequest, destination_id: uuid.UUID) -> HttpResponse:
     """Change how many workers may deliver at once."""
     destination = find_destination(destination_id)
-    now = _now(destination)
     if request.method != "POST":
+        now = _now(destination)
         count = now["dataflow"].lane_count if now["dataflow"] else None
         return ask(request, "activation/ask_lanes.html", now | {"form": LanesForm(initial={"count": count})})
     form = LanesForm(request.POST)
     if not form.is_valid():
-        return ask(request, "activation/ask_lanes.html", now | {"form": form}, status=422)
+        return ask(request, "activation/ask_lanes.html", _now(destination) | {"form": form}, status=422)
     try:
         changed = services.set_lanes(
             destination=destination, count=form.cleaned_data["count"], by=person(request)
@@ -156,18 +156,12 @@ def lanes(request: HttpRequest, destination_id: uuid.UUID) -> HttpResponse:
 def replay(request: HttpRequest, destination_id: uuid.UUID) -> HttpResponse:
     """Send again. 1. What: all members, or what was exported in a period. 2. How many that is. POST sends."""
     destination = find_destination(destination_id)
-    dataflow = selectors.find_dataflow(destination)
     posted = request.method == "POST"
     data = request.POST if posted else request.GET
     form = (
         ReplayForm(data) if posted or "which" in data else ReplayForm(initial={"which": ReplayForm.MEMBERS})
     )
-    context = _now(destination) | {"form": form}
-    if not form.is_bound:
-        return render(request, "activation/replay.html", context)
-    if not form.is_valid():
-        return render(request, "activation/replay.html", context, status=422)
-    if posted:
+    if posted and form.is_valid():
         try:
             replayed = services.replay(
                 destination=destination, period=form.period, seen=moment_of(data, "seen"), by=person(request)
@@ -177,6 +171,12 @@ def replay(request: HttpRequest, destination_id: uuid.UUID) -> HttpResponse:
         else:
             say_queued(request, replayed)
         return redirect(destination)
+    context = _now(destination) | {"form": form}
+    if not form.is_bound:
+        return render(request, "activation/replay.html", context)
+    if not form.is_valid():
+        return render(request, "activation/replay.html", context, status=422)
+    dataflow = context["dataflow"]
     counted = selectors.to_replay(dataflow, form.period).count() if dataflow else 0
     return render(request, "activation/replay.html", context | {"expected": counted, "period": form.period})
 
