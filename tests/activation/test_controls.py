@@ -35,7 +35,7 @@ from tests.factories import (
     UserFactory,
 )
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("woken")]
 
 MONITOR = "activation.view_monitoring"
 OPERATE = "activation.activate_destinations"
@@ -56,19 +56,6 @@ def client(operator: User) -> Client:
 @pytest.fixture
 def dataflow() -> Dataflow:
     return DataflowFactory.create(destination__name="Spring <campaign>")
-
-
-@pytest.fixture(autouse=True)
-def woken(monkeypatch: pytest.MonkeyPatch) -> list[uuid.UUID]:
-    """Redis takes what is sent. The dataflows that were woken."""
-    ids: list[uuid.UUID] = []
-
-    def wake(dataflow: Dataflow) -> bool:
-        ids.append(dataflow.pk)
-        return True
-
-    monkeypatch.setattr(outbox, "wake", wake)
-    return ids
 
 
 def url(name: str, dataflow: Dataflow) -> str:

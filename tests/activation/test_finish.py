@@ -16,7 +16,6 @@ from django.utils import timezone
 from pytest_django import DjangoAssertNumQueries, Settings
 
 from activation import preview, selectors, services
-from activation.export import outbox
 from activation.models import (
     Dataflow,
     Delivery,
@@ -56,19 +55,6 @@ pytestmark = pytest.mark.django_db
 
 
 @pytest.fixture
-def workers_there(monkeypatch: pytest.MonkeyPatch) -> list[uuid.UUID]:
-    """Redis takes what is sent. The dataflows that were woken."""
-    woken: list[uuid.UUID] = []
-
-    def wake(dataflow: Dataflow) -> bool:
-        woken.append(dataflow.pk)
-        return True
-
-    monkeypatch.setattr(outbox, "wake", wake)
-    return woken
-
-
-@pytest.fixture
 def stream(monkeypatch: pytest.MonkeyPatch) -> Target:
     """The stream that the connector describes."""
     target = Target(
@@ -103,7 +89,7 @@ def waiting(destination: Destination) -> int:
 
 
 def test_finish_makes_the_draft_live_and_queues_each_member_once(
-    client: Client, destination: Destination, workers_there: list[uuid.UUID]
+    client: Client, destination: Destination, woken: list[uuid.UUID]
 ) -> None:
     one, two = SegmentFactory.create_batch(2)
     members(one, 3)
@@ -125,7 +111,7 @@ def test_finish_makes_the_draft_live_and_queues_each_member_once(
     assert set(PendingExport.objects.values_list("reason", flat=True)) == {"backfill"}
     assert waiting(destination) == 4
     assert not DraftSegment.objects.exists() and not DraftAttribute.objects.exists()
-    assert workers_there == [dataflow.pk]
+    assert woken == [dataflow.pk]
 
 
 def test_finish_without_redis_says_when_the_export_starts(client: Client, destination: Destination) -> None:
@@ -139,7 +125,7 @@ def test_finish_without_redis_says_when_the_export_starts(client: Client, destin
     assert waiting(destination) == 2
 
 
-@pytest.mark.usefixtures("workers_there")
+@pytest.mark.usefixtures("woken")
 def test_a_second_click_doubles_nothing_and_is_told_so(client: Client, destination: Destination) -> None:
     segment = SegmentFactory.create()
     members(segment, 2)
@@ -160,7 +146,7 @@ def test_finish_without_a_draft_leads_to_the_destination(client: Client, destina
     assert not Dataflow.objects.exists()
 
 
-@pytest.mark.usefixtures("workers_there")
+@pytest.mark.usefixtures("woken")
 def test_who_reviewed_something_else_finishes_nothing(client: Client, destination: Destination) -> None:
     one, two = SegmentFactory.create_batch(2)
     ready(client, destination, one)
@@ -200,7 +186,7 @@ def test_without_a_segment_or_an_attribute_nothing_is_finished(
     assert Dataflow.objects.get().state == "draft"
 
 
-@pytest.mark.usefixtures("workers_there")
+@pytest.mark.usefixtures("woken")
 def test_editing_what_is_live_changes_nothing_before_finish_and_backfills_only_what_is_new(
     client: Client,
 ) -> None:
@@ -235,7 +221,7 @@ def test_editing_what_is_live_changes_nothing_before_finish_and_backfills_only_w
     assert queued == set(new.memberships.values_list("profile", flat=True))
 
 
-@pytest.mark.usefixtures("workers_there")
+@pytest.mark.usefixtures("woken")
 def test_changes_without_a_backfill_are_live_at_once(client: Client) -> None:
     dataflow = DataflowFactory.create(segments=[SegmentFactory.create()], attributes=["personID"])
     send_attributes(client, dataflow.destination, "personID", "homeAddress.city")
@@ -284,7 +270,7 @@ def test_a_first_draft_is_not_discarded(client: Client, destination: Destination
     assert DraftSegment.objects.exists()
 
 
-@pytest.mark.usefixtures("workers_there")
+@pytest.mark.usefixtures("woken")
 def test_a_disabled_dataflow_is_enabled_by_finishing_and_says_so_before(client: Client) -> None:
     one, two = SegmentFactory.create_batch(2)
     destination = DataflowFactory.create(
@@ -296,7 +282,7 @@ def test_a_disabled_dataflow_is_enabled_by_finishing_and_says_so_before(client: 
     assert Dataflow.objects.get().state == "enabled"
 
 
-@pytest.mark.usefixtures("workers_there")
+@pytest.mark.usefixtures("woken")
 def test_finishing_thousands_of_segments_and_members_takes_few_queries(
     client: Client,
     marketer: User,
@@ -483,22 +469,20 @@ def operator() -> Client:
     return signed_in(UserFactory.create(permissions=["activation.activate_destinations"]))
 
 
-def test_disabling_keeps_what_waits_and_enabling_wakes(
-    operator: Client, workers_there: list[uuid.UUID]
-) -> None:
+def test_disabling_keeps_what_waits_and_enabling_wakes(operator: Client, woken: list[uuid.UUID]) -> None:
     dataflow = DataflowFactory.create()
     PendingExport.objects.create(dataflow=dataflow, profile=ProfileFactory.create(), reason="attribute")
     response = operator.post(url("disable", dataflow.destination))
     assert response["Location"] == dataflow.destination.get_absolute_url()
     assert "Disabled" in said(response)
     dataflow.refresh_from_db()
-    assert (dataflow.state, waiting(dataflow.destination), workers_there) == ("disabled", 1, [])
+    assert (dataflow.state, waiting(dataflow.destination), woken) == ("disabled", 1, [])
     assert "already" in said(operator.post(url("disable", dataflow.destination)))
     assert "Enabled: the export goes on." in said(operator.post(url("enable", dataflow.destination)))
     dataflow.refresh_from_db()
-    assert (dataflow.state, workers_there) == ("enabled", [dataflow.pk])
+    assert (dataflow.state, woken) == ("enabled", [dataflow.pk])
     assert "already" in said(operator.post(url("enable", dataflow.destination)))
-    assert workers_there == [dataflow.pk]
+    assert woken == [dataflow.pk]
 
 
 def test_enabling_without_redis_says_when_it_goes_on(operator: Client) -> None:

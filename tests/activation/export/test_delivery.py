@@ -301,17 +301,18 @@ def test_records_are_made_anew_when_mapping_or_destination_change(
     assert (named.count(False), named.count(True)) == (64, 6)
 
 
+def write_to_the_second_stream(dataflow: Dataflow) -> None:
+    destination = dataflow.destination
+    setup = Setup(destination.name, {"stream": "second"})
+    edit_destination(destination_id=destination.pk, version=1, setup=setup)
+
+
 def test_another_stream_is_written_to_from_the_next_batch_on(
     dataflow: Dataflow, segment: Segment, kinesis: RunningKinesis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     kinesis.create_stream("second")
 
-    def edit(_records: Sequence[Record]) -> None:
-        destination = dataflow.destination
-        setup = Setup(destination.name, {"stream": "second"})
-        edit_destination(destination_id=destination.pk, version=1, setup=setup)
-
-    before_sending(monkeypatch, edit)
+    before_sending(monkeypatch, lambda _records: write_to_the_second_stream(dataflow))
     queue(dataflow, members_of(segment, 70))
     deliver(dataflow)
     assert (len(kinesis.records()), len(kinesis.records("second"))) == (64, 6)
@@ -724,12 +725,7 @@ def test_a_stream_that_is_left_gets_what_is_on_its_way_to_it_and_is_not_mixed_up
 
     monkeypatch.setattr(ShardMap, "learn", note)
 
-    def edit(_records: Sequence[Record]) -> None:
-        destination = dataflow.destination
-        setup = Setup(destination.name, {"stream": "second"})
-        edit_destination(destination_id=destination.pk, version=1, setup=setup)
-
-    before_sending(monkeypatch, edit)
+    before_sending(monkeypatch, lambda _records: write_to_the_second_stream(dataflow))
     queue(dataflow, members_of(segment, 25))
     deliver(dataflow)
     assert (len(kinesis.records()), len(kinesis.records("second"))) == (10, 15)
