@@ -15,13 +15,6 @@ from tests.services import celery_worker, redis_server, start_worker
 __all__ = ["celery_worker", "kinesis_process", "local_kinesis", "redis_server", "start_worker"]
 
 
-# Both cores are busy with other tests: how long one takes says nothing.
-hypothesis.settings.register_profile(
-    "beside others", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
-)
-hypothesis.settings.load_profile("beside others")
-
-
 @pytest.fixture(autouse=True)
 def _english() -> None:
     """A request leaves its language behind in the thread: the next test begins in English nevertheless."""
