@@ -19,6 +19,7 @@ from kinesis_admin.processes import CannotRun
 from tests.postgres import private_postgres
 
 ROOT = Path(__file__).resolve().parent.parent
+COVERAGE = "COVERAGE" in os.environ  # `make coverage`
 DATA = ROOT / "var" / "coverage"
 NO_TESTS = 5  # pytest's exit code when nothing was selected
 PARTS = {"SQLite": "sqlite", "PostgreSQL": "postgresql", "browser": "browser"}
@@ -32,7 +33,7 @@ def say(text: str) -> None:
 def pytest(part: str, arguments: list[str], env: Mapping[str, str]) -> tuple[int, str]:
     """One run of pytest, shown as it goes. Its exit code and its summary line."""
     say(f"\n=== {part}")
-    measured = ["--cov", "--cov-report="] if "COVERAGE" in os.environ else []
+    measured = ["--cov", "--cov-report="] if COVERAGE else []
     # One process a core; in the order of the files: see tests/conftest.py on tests that commit.
     spread = ["-n", "2", "--dist", "loadgroup", "--no-loadscope-reorder"]
     command = [sys.executable, "-m", "pytest", "-q", "--color=no", *measured, *spread, *arguments]
@@ -68,7 +69,7 @@ def main(arguments: list[str]) -> int:
     fine = {0, NO_TESTS} if arguments else {0}
     passed = all(code in fine for code, _summary in results)
 
-    if "COVERAGE" in os.environ:
+    if COVERAGE:
         say("\n=== Branch coverage of the three together")
         coverage = [sys.executable, "-m", "coverage"]
         os.environ["COVERAGE_FILE"] = str(DATA / "all")
