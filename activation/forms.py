@@ -172,6 +172,7 @@ def _moved(paths: list[str], path: str, by: int) -> list[str]:
 MAX_CHOSEN = 1_000  # ids in one request; more are chosen by a filter
 MAX_ID = 2**63 - 1
 TO_THE_SECOND = "%Y-%m-%dT%H:%M:%S"
+_STATES = {"any": ""} | {state: state for state in FailedExport.State.values}  # as in an address
 
 
 def moment_of(data: QueryDict, name: str) -> datetime | None:
@@ -204,7 +205,7 @@ class FailureQuery:
 
     @classmethod
     def read(cls, data: QueryDict) -> Self:
-        kind, state = data.get("kind", ""), data.get("state", "")
+        kind = data.get("kind", "")
         try:
             run = uuid.UUID(data.get("run", ""))
         except ValueError:
@@ -214,11 +215,7 @@ class FailureQuery:
             FailureFilter(
                 code=data.get("code", "").replace("\0", "")[:100],
                 kind=kind if kind in FailedExport.Kind.values else "",
-                state=""
-                if state == "any"
-                else state
-                if state in FailedExport.State.values
-                else FailedExport.State.OPEN.value,
+                state=_STATES.get(data.get("state", ""), FailedExport.State.OPEN.value),
                 period=Period(moment_of(data, "since"), moment_of(data, "until")),
                 run=run,
             ),
@@ -275,6 +272,10 @@ class DiscardForm(forms.Form):
     )
 
 
+def _moment_input() -> forms.DateTimeInput:
+    return forms.DateTimeInput({"type": "datetime-local", "step": "1"}, format=TO_THE_SECOND)
+
+
 class ReplayForm(forms.Form):
     """What a replay sends again."""
 
@@ -288,15 +289,8 @@ class ReplayForm(forms.Form):
             (EXPORTED, _("Profiles whose last record was exported in a period")),
         ],
     )
-    since = forms.DateTimeField(label=_("From (UTC)"), required=False)
-    until = forms.DateTimeField(label=_("To (UTC)"), required=False)
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        for name in ("since", "until"):
-            self.fields[name].widget = forms.DateTimeInput(
-                {"type": "datetime-local", "step": "1"}, format=TO_THE_SECOND
-            )
+    since = forms.DateTimeField(label=_("From (UTC)"), required=False, widget=_moment_input())
+    until = forms.DateTimeField(label=_("To (UTC)"), required=False, widget=_moment_input())
 
     def clean(self) -> dict[str, Any]:
         cleaned = super().clean() or {}

@@ -315,7 +315,11 @@ def finish_drains() -> int:
 
 def _finished(destination: Destination) -> Dataflow:
     """The destination's dataflow, locked. Raises Refused where it was never finished."""
-    dataflow = Dataflow.objects.select_for_update(no_key=True).filter(destination=destination).first()
+    rows = Dataflow.objects.select_for_update(no_key=True)
+    return _checked_finished(rows.filter(destination=destination).first())
+
+
+def _checked_finished(dataflow: Dataflow | None) -> Dataflow:
     if dataflow is None or dataflow.state == Dataflow.State.DRAFT:
         raise Refused(_("The activation was never finished: choose segments and attributes first."))
     return dataflow
@@ -404,9 +408,7 @@ def replay(
         Refused: it was never finished, or something else was queued meanwhile.
     """
     with transaction.atomic():
-        dataflow = selectors.find_dataflow(destination)
-        if dataflow is None or dataflow.state == Dataflow.State.DRAFT:
-            raise Refused(_("The activation was never finished: choose segments and attributes first."))
+        dataflow = _checked_finished(selectors.find_dataflow(destination))
         if dataflow.bulk_at != seen:
             raise _queued_meanwhile()
         queued = _queue_many(dataflow, selectors.to_replay(dataflow, period))
