@@ -343,6 +343,12 @@ def test_all_members_are_sent_again_after_a_question_with_the_count(
     assert found.bulk_total == 3
 
 
+def test_an_old_question_is_refused_even_where_nothing_is_left_to_send(dataflow: Dataflow) -> None:
+    Dataflow.objects.update(bulk_at=timezone.now())  # somebody else's replay, of members who left since
+    with pytest.raises(services.Refused, match="Look again"):
+        services.replay(destination=dataflow.destination, period=None, seen=None, by=None)
+
+
 def test_what_was_exported_in_a_period_is_sent_again(client: Client, dataflow: Dataflow) -> None:
     noon = datetime(2026, 11, 24, 12, tzinfo=UTC)
     before, at, after = (delivered(dataflow, noon + timedelta(minutes=m)) for m in (-1, 0, 1))
