@@ -726,7 +726,9 @@ def test_a_stream_that_is_left_gets_what_is_on_its_way_to_it_and_is_not_mixed_up
     monkeypatch.setattr(ShardMap, "learn", note)
 
     before_sending(monkeypatch, lambda _records: write_to_the_second_stream(dataflow))
-    queue(dataflow, members_of(segment, 25))
+    # Ids of which the first ten are for both shards; any ten are not, once in 500 times.
+    ids = [uuid.UUID(int=number) for number in range(1, 26)]
+    queue(dataflow, [MembershipFactory.create(segment=segment, profile__id=each).profile for each in ids])
     deliver(dataflow)
     assert (len(kinesis.records()), len(kinesis.records("second"))) == (10, 15)
     first, second = "shardId-000000000000", "shardId-000000000001"
