@@ -578,7 +578,7 @@ def test_groups_of_attributes_that_no_record_has_are_left_out_once_they_were_see
 
 
 @pytest.mark.django_db
-@pytest.mark.parametrize("number", [2**63, -(2**63) - 1, 2**64, 10**30, 0.1, 1e300, -0.0, 9007199254740993])
+@pytest.mark.parametrize("number", [2**63, -(2**63) - 1, 2**64, 10**30, 0.1, -0.0, 9007199254740993])
 def test_numbers_are_sent_as_they_are_stored(number: float) -> None:
     profile = ProfileFactory.create(attributes={"numbers": [number, {"a": number}]})
     read = Reader().read([profile.pk])[profile.pk]
