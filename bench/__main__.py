@@ -44,7 +44,7 @@ PARTS = {
     "throttled": Part(
         "bench.throttled", "a stream of 2 shards that is offered more than it takes", records=40_000
     ),
-    "many": Part("bench.many", "200 dataflows, of which one is dead and one throttled", records=5_000),
+    "many": Part("bench.many", "200 dataflows, of which one is dead and one throttled", records=50_000),
     "ingest": Part("bench.ingest", "customers that come in, and rules", records=200_000),
     "hosts": Part("bench.hosts", "one worker, and two of them side by side", records=100_000),
 }

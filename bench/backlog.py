@@ -48,8 +48,7 @@ def rate(dataflow: Dataflow, waiting: int) -> float:
         engine.settle_down()
     seconds = engine.delivered([dataflow], min(SENT, waiting))
     # What the workers still have under way comes to its end, too.
-    Dataflow.objects.update(state=Dataflow.State.DISABLED)
+    engine.enable([dataflow], False)
     engine.quiet()
     PendingExport.objects.all().delete()
-    Dataflow.objects.update(state=Dataflow.State.ENABLED)
     return min(SENT, waiting) / seconds

@@ -108,7 +108,8 @@ def _postgresql() -> dict[str, int]:
 
 
 def queue(dataflows: Sequence[Dataflow]) -> int:
-    """Have every member wait, as *Finish* does it. How many rows that are."""
+    """Have every member wait, as *Finish* does it, until :func:`delivered`. How many rows that are."""
+    enable(dataflows, False)
     queued = sum(
         outbox.backfill(dataflow, list(dataflow.segments.values_list("pk", flat=True)))
         for dataflow in dataflows
@@ -117,11 +118,17 @@ def queue(dataflows: Sequence[Dataflow]) -> int:
     return queued
 
 
+def enable(dataflows: Sequence[Dataflow], enabled: bool = True) -> None:
+    """A message of before may still be on its way to a worker: what is disabled waits all the same."""
+    state = Dataflow.State.ENABLED if enabled else Dataflow.State.DISABLED
+    Dataflow.objects.filter(pk__in=[dataflow.pk for dataflow in dataflows]).update(state=state)
+
+
 def settle_down() -> None:
     """What the database would do in the background, sooner or later: not while something is measured."""
     with connection.cursor() as cursor:
         if connection.vendor == "postgresql":
-            cursor.execute("VACUUM ANALYZE")
+            cursor.execute("VACUUM ANALYZE activation_pendingexport, activation_delivery")
             cursor.execute("CHECKPOINT")
         else:
             cursor.execute("ANALYZE")
@@ -135,6 +142,7 @@ def delivered(dataflows: Sequence[Dataflow], records: int) -> float:
     """
     started = swept = time.perf_counter()
     expected = counted(dataflows, "activated")["activated"] + records
+    enable(dataflows)
     outbox.wake_lanes(lanes.every_lane([dataflow.pk for dataflow in dataflows]), again=True)
     while counted(dataflows, "activated")["activated"] < expected:
         time.sleep(0.02)
@@ -171,6 +179,7 @@ def steps(dataflow: Dataflow) -> dict[str, float]:
         return call
 
     work = delivery._Delivery
+    enable([dataflow])
     with (
         patch.object(delivery, "SLICE", LONGEST),
         patch.object(lanes, "take", timed("take the lane", lanes.take)),

@@ -39,7 +39,6 @@ def measure(records: int, rounds: int) -> None:
         whole = store.dataflow("whole", ["even", "odd"], store.to(url))
         engine.queue([whole])
         ready = engine.ready_records(whole)
-        one = run(whole, ready, url, rounds, 1)
         two = run(whole, ready, url, rounds, 2)
         engine.queue([whole])
         steps = engine.steps(whole)
@@ -47,7 +46,6 @@ def measure(records: int, rounds: int) -> None:
     report.show(
         f"{records:,} waiting, {size:,.0f} bytes each, PostgreSQL; {report.machine()}",
         [
-            Figure("records/s, 1 worker process", f"{one.rate:,.0f}"),
             Figure("records/s, 2 worker processes", f"{two.rate:,.0f}", f"{RATE:,}", two.rate >= RATE),
             Figure(
                 f"of a bare put_records loop ({two.floor:,.0f}/s)",

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from activation.export import outbox
+from activation.export import lanes, outbox
 from activation.models import Dataflow, PendingExport
 from bench import engine, report, sink, store
 from bench.report import Figure
@@ -60,9 +60,12 @@ def measure(records: int, rounds: int) -> None:
     )
 
 
-def seconds_of(dataflows: Sequence[Dataflow]) -> float:
-    """Seconds until each has delivered some records."""
+def seconds_of(dataflows: Sequence[Dataflow], *, beside: Sequence[Dataflow] = ()) -> float:
+    """Seconds until each has delivered some records, while others try to."""
+    engine.enable(dataflows, False)
     ids = list(Profile.objects.values_list("pk", flat=True)[:EACH])
     outbox.queue((dataflow.pk, pk, "attribute") for dataflow in dataflows for pk in ids)
     engine.settle_down()
+    engine.enable(beside)
+    outbox.wake_lanes(lanes.every_lane([dataflow.pk for dataflow in beside]), again=True)
     return engine.delivered(dataflows, len(ids) * len(dataflows))

@@ -11,7 +11,7 @@ from django.db import connection
 from django.utils import timezone
 
 from activation.export.lanes import Lease
-from activation.export.records import Reader, Snapshot
+from activation.export.records import Reader, Row, as_uuid
 
 
 class Claim(NamedTuple):
@@ -50,8 +50,8 @@ class Claims:
             self._among = "IN (SELECT value FROM json_each(%s))"
         self._passed: tuple[float | str, int] = (self._first, 0)
 
-    def next(self, reader: Reader, most: int, under_way: Collection[int]) -> list[tuple[Claim, Snapshot]]:
-        """Up to ``most`` rows, the longest due first, and what their records are made of. Two queries at most.
+    def next(self, reader: Reader, most: int, under_way: Collection[int]) -> list[tuple[Claim, Row]]:
+        """Up to ``most`` rows, the longest due first, and what the reader makes snapshots of. Two queries at most.
 
         A row and its profile are read by one statement: as one moment had both.
 
@@ -69,9 +69,10 @@ class Claims:
 
     def _read(
         self, reader: Reader, most: int, under_way: Collection[int], *, bulk: bool
-    ) -> list[tuple[Claim, Snapshot]]:
+    ) -> list[tuple[Claim, Row]]:
+        columns, params = reader.columns()
         sql = (
-            f"SELECT {reader.columns}, e.id, e.generation, e.attempts, {self._queued}, e.reason, e.bulk, {self._due}"  # noqa: S608
+            f"SELECT {columns}, e.id, e.generation, e.attempts, {self._queued}, e.reason, {self._due}"  # noqa: S608
             " FROM (SELECT * FROM activation_pendingexport WHERE dataflow_id = %s AND slot BETWEEN %s AND %s"
             " AND bulk = %s AND available_at <= %s"
             f" AND (available_at, id) > ({self._at}, %s) AND NOT id {self._among}"
@@ -84,16 +85,12 @@ class Claims:
             array(under_way) if connection.vendor == "postgresql" else orjson.dumps(list(under_way)).decode()
         )
         with connection.cursor() as cursor:
-            cursor.execute(sql, [*reader.params, *self._of, bulk, now, *after, ids, most])
+            cursor.execute(sql, [*params, *self._of, bulk, now, *after, ids, most])
             rows = cursor.fetchall()
-        claims = []
-        for *profile, row_id, generation, attempts, queued, reason, is_bulk, due in rows:
-            snapshot = reader.snapshot(*profile)
-            claim = Claim(
-                row_id, snapshot.profile_id, generation, attempts, queued, reason, bool(is_bulk), due
-            )
-            claims.append((claim, snapshot))
-        return claims
+        return [
+            (Claim(row_id, as_uuid(row[0]), generation, attempts, queued, reason, bulk, due), row)
+            for *row, row_id, generation, attempts, queued, reason, due in rows
+        ]
 
 
 def array(values: Iterable[object]) -> str:

@@ -25,7 +25,7 @@ from activation.export import lanes, outbox
 from activation.export.claims import Claim, Claims
 from activation.export.lanes import Lease
 from activation.export.pace import Pace
-from activation.export.records import Builder, Layout, Reader, Snapshot
+from activation.export.records import Builder, Layout, Reader, Row
 from activation.export.settle import Later, Outcome, settle
 from activation.export.ways import Way, open_way
 from activation.models import Dataflow, Lane, PendingExport
@@ -184,7 +184,7 @@ class _Delivery:
         if dataflow is None:
             return None
         way = self._open(dataflow)
-        assert self._reader is not None and self._builder is not None
+        assert self._reader is not None
         now = time.monotonic()
         most = self.pace.room(min(self._most, PROBE if self._probing else way.sender.batch_size), now)
         if most == 0:
@@ -194,12 +194,13 @@ class _Delivery:
         claimed = self._claims.next(self._reader, most, flying.ids if flying else ())
         return self._build(claimed, way, now) if claimed else None
 
-    def _build(self, claimed: Sequence[tuple[Claim, Snapshot]], way: Way, now: float) -> _Batch:
+    def _build(self, claimed: Sequence[tuple[Claim, Row]], way: Way, now: float) -> _Batch:
         """The records of the claims, up to :data:`BATCH_BYTES`: the rows after that go on waiting."""
-        assert self._builder is not None
+        assert self._reader is not None and self._builder is not None
         batch = _Batch(way)
         limited, room = self.pace.limited, BATCH_BYTES
-        for claim, snapshot in claimed:
+        for claim, row in claimed:
+            snapshot = self._reader.snapshot(row)
             built = self._builder.build(snapshot, reason=claim.reason)
             if not isinstance(built, Record):
                 batch.outcomes.append(Outcome(claim, built))
@@ -242,7 +243,9 @@ class _Delivery:
             layout = Layout.of(dataflow)
             self._builder, self._built = Builder(layout), built
             self._reader = Reader(
-                dataflow_id=dataflow.pk if layout.delivery_of else None, bare=not layout.tells_of_segments
+                dataflow_id=dataflow.pk if layout.delivery_of else None,
+                bare=not layout.tells_of_segments,
+                groups=layout.groups,
             )
         return open_way(dataflow.destination)
 

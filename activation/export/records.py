@@ -11,7 +11,7 @@ import json
 import math
 import time
 import uuid
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any, NamedTuple, TypeAlias
@@ -30,12 +30,17 @@ from profiles.models import IdentityNamespace
 log = structlog.get_logger(__name__)
 
 NOT_THERE = gettext_noop("Mandatory but not there")
+MOST_OTHERS = 32  # groups of attributes that the database looks for, to leave them out
 MAX_PARTITION_KEY = 256  # characters; Kinesis' limit
 # Parts that every record has as a whole: mapping a path below them adds nothing.
 ALWAYS_THERE = ("segmentMembership", "identityMap")
 
 # Keys of mapped paths, group by group; None where a path ends.
 _Plan: TypeAlias = "Sequence[tuple[str, _Plan | None]]"
+
+
+Row: TypeAlias = Sequence[Any]
+"""What the database says of a profile: :meth:`Reader.columns`."""
 
 
 class Membership(NamedTuple):
@@ -98,6 +103,13 @@ class Layout:
         """Records hold more of a membership than its status and time."""
         return self.include_names or self.include_timestamps
 
+    @property
+    def groups(self) -> frozenset[str]:
+        """The attributes, or groups of them, that records are made of."""
+        paths = [path for path, _ in self.attributes]
+        by, _, key = self.partition_key.partition(":")
+        return frozenset(path.split(".", 1)[0] for path in [*paths, *([key] if by == "attribute" else [])])
+
     @classmethod
     def of(cls, dataflow: Dataflow) -> Layout:
         """The layout of what is live. Two queries at most."""
@@ -127,12 +139,22 @@ class Reader:
     Args:
         dataflow_id: whose delivered versions are read along; None where they do not matter.
         bare: memberships are read without what is told of their segments.
+        groups: of the attributes that are wanted; None for all. Others may be in a snapshot, until the reader has seen
+            that profiles have them: then the database leaves them out.
     """
 
-    def __init__(self, *, dataflow_id: uuid.UUID | None = None, bare: bool = False) -> None:
+    def __init__(
+        self,
+        *,
+        dataflow_id: uuid.UUID | None = None,
+        bare: bool = False,
+        groups: Collection[str] | None = None,
+    ) -> None:
         namespaces = IdentityNamespace.objects.order_by().values_list("pk", "code")
         self._codes = {pk: code.lower() for pk, code in namespaces}
-        self._dataflow_id = dataflow_id
+        # SQLite would take longer to leave something out than we to read it.
+        self._groups = set(groups) if groups is not None and connection.vendor == "postgresql" else None
+        self._others: list[str] = []
         version = (
             "(SELECT d.version FROM activation_delivery d WHERE d.profile_id = p.id AND d.dataflow_id = %s)"
             if dataflow_id
@@ -147,47 +169,54 @@ class Reader:
         told = "" if bare else ", s.name, s.created_at, s.updated_at"
         join = "" if bare else " JOIN profiles_segment s ON s.id = m.segment_id"
         membership = all_of.format(f"{array}(m.segment_id, m.status, m.last_qualification_time{told})")
-        self.columns = (
-            f"p.id, p.attributes, {version},"  # noqa: S608  (only the literals above)
+        self._parts = (
+            f"{version},"  # noqa: S608  (only the literals above)
             f" (SELECT {identity} FROM profiles_identity i WHERE i.profile_id = p.id),"
             f" (SELECT {membership} FROM profiles_segmentmembership m{join} WHERE m.profile_id = p.id)"
         )
-        """What to select of a profile ``p`` for :meth:`snapshot`."""
-        self.params: list[Any] = []
-        """What goes into :attr:`columns`."""
+        self._of: list[Any] = []
         if dataflow_id:
-            self.params = [dataflow_id if connection.vendor == "postgresql" else dataflow_id.hex]
+            self._of = [dataflow_id if connection.vendor == "postgresql" else dataflow_id.hex]
+
+    def columns(self) -> tuple[str, list[Any]]:
+        """What to select of a profile ``p`` for :meth:`snapshot`, and its parameters."""
+        if self._others:
+            return f"p.id, p.attributes - %s::text[], {self._parts}", [self._others, *self._of]
+        return f"p.id, p.attributes, {self._parts}", self._of
 
     def read(self, profile_ids: Iterable[uuid.UUID]) -> dict[uuid.UUID, Snapshot]:
         """Snapshots of profiles, in one query. Profiles that are gone are not in it."""
         wanted: Any = list(profile_ids)
         if connection.vendor == "sqlite":
             wanted = json.dumps([profile_id.hex for profile_id in wanted])
+        columns, params = self.columns()
         with connection.cursor() as cursor:
             cursor.execute(
-                f"SELECT {self.columns} FROM profiles_profile p WHERE p.id {self._among}",  # noqa: S608
-                [*self.params, wanted],
+                f"SELECT {columns} FROM profiles_profile p WHERE p.id {self._among}",  # noqa: S608
+                [*params, wanted],
             )
-            found = [self.snapshot(*row) for row in cursor]
+            found = [self.snapshot(row) for row in cursor]
         return {snapshot.profile_id: snapshot for snapshot in found}
 
-    def snapshot(
-        self,
-        profile_id: uuid.UUID | str,
-        attributes: str,
-        version: int | None,
-        identities: str | None,
-        memberships: str | None,
-    ) -> Snapshot:
-        """Of a row of :attr:`columns`."""
+    def snapshot(self, row: Row) -> Snapshot:
+        """Of a row of :meth:`columns`."""
+        profile_id, attributes, version, identities, memberships = row
         codes = self._codes
+        tree = _attributes(attributes)
+        if self._groups is not None and len(self._others) < MOST_OTHERS and not tree.keys() <= self._groups:
+            self._others += tree.keys() - self._groups - set(self._others)
         return Snapshot(
-            profile_id if isinstance(profile_id, uuid.UUID) else uuid.UUID(hex=profile_id),
-            _attributes(attributes),
+            as_uuid(profile_id),
+            tree,
             [(codes[pk], value) for pk, value in _rows(identities) if pk in codes],
-            [Membership(*row) for row in _rows(memberships)],
+            [Membership(*each) for each in _rows(memberships)],
             version or 0,
         )
+
+
+def as_uuid(key: uuid.UUID | str) -> uuid.UUID:
+    """SQLite has 32 digits."""
+    return key if isinstance(key, uuid.UUID) else uuid.UUID(hex=key)
 
 
 _DIGITS = bytes(ord("0") if chr(byte).isdigit() else ord(" ") for byte in range(128)) + b" " * 128

@@ -29,7 +29,7 @@ from activation.export import settle as settling
 from activation.export.claims import Claim, Claims
 from activation.export.lanes import Lease
 from activation.export.pace import ShardMap
-from activation.export.records import Snapshot
+from activation.export.records import Row, Snapshot
 from activation.export.settle import Outcome
 from activation.models import Dataflow, DataflowRun, Delivery, FailedExport, Lane, PendingExport
 from destinations.connectors.base import Record, Result
@@ -159,7 +159,7 @@ def test_batches_have_10_mib_at_most_and_then_no_more_is_read(
     read: list[int] = []
     original = Claims.next
 
-    def counted(*args: Any) -> list[tuple[Claim, Snapshot]]:
+    def counted(*args: Any) -> list[tuple[Claim, Row]]:
         found = original(*args)
         read.append(len(found))
         return found
@@ -583,7 +583,7 @@ def test_no_profile_is_read_again_before_its_batch_is_settled_however_often_it_c
     under_way: set[uuid.UUID] = set()
     read, settle, version = Claims.next, settling.settle, count(1)
 
-    def read_once(*args: Any) -> list[tuple[Claim, Snapshot]]:
+    def read_once(*args: Any) -> list[tuple[Claim, Row]]:
         found = read(*args)
         profile_ids = {claim.profile_id for claim, _ in found}
         assert profile_ids.isdisjoint(under_way)
@@ -703,7 +703,7 @@ def test_what_is_on_its_way_is_settled_when_the_next_can_not_be_read(
     read = Claims.next
     times = count(1)
 
-    def fail_once(*args: Any) -> list[tuple[Claim, Snapshot]]:
+    def fail_once(*args: Any) -> list[tuple[Claim, Row]]:
         if next(times) == 2:
             raise OperationalError("the connection was lost")
         return read(*args)
@@ -1256,7 +1256,7 @@ def test_who_lost_the_lane_while_it_read_sends_nothing(
     """What it read may be older than what another has sent by now."""
     read, times = Claims.next, count(1)
 
-    def slow(*args: Any) -> list[tuple[Claim, Snapshot]]:
+    def slow(*args: Any) -> list[tuple[Claim, Row]]:
         found = read(*args)
         if next(times) == 1:
             Lane.objects.update(leased_until=timezone.now())

@@ -13,6 +13,7 @@ from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
 import pytest
+from django.db import connection
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pytest_django import DjangoAssertNumQueries
@@ -556,6 +557,32 @@ def test_versions_are_those_of_the_dataflow_that_asks() -> None:
     read = Reader(dataflow_id=mine.pk).read([profile.pk, other.pk])
     assert (read[profile.pk].version, read[other.pk].version) == (7, 0)
     assert Reader().read([profile.pk])[profile.pk].version == 0
+
+
+@pytest.mark.django_db
+def test_groups_of_attributes_that_no_record_has_are_left_out_once_they_were_seen(
+    django_assert_num_queries: DjangoAssertNumQueries,
+) -> None:
+    attributes = {"person": {"gender": "female"}, "note": "x" * 100, 'a "quoted" key': 1}
+    profile = ProfileFactory.create(attributes=attributes)
+    layout = Layout([("person.gender", False)], partition_key="attribute:loyalty.tier")
+    reader = Reader(groups=layout.groups)
+    with django_assert_num_queries(2):
+        first, second = (reader.read([profile.pk])[profile.pk].attributes for _ in range(2))
+    assert first == attributes
+    # SQLite would take longer to leave them out.
+    assert second == ({"person": {"gender": "female"}} if connection.vendor == "postgresql" else attributes)
+    Profile.objects.update(attributes={"loyalty": {"tier": "gold"}, "note": "y"})
+    read = reader.read([profile.pk])[profile.pk]
+    assert Builder(layout).build(read) == Record("gold", b'{"segmentMembership":{"ups":{}},"identityMap":{}}')
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("number", [2**63, -(2**63) - 1, 2**64, 10**30, 0.1, -0.0, 9007199254740993])
+def test_numbers_are_sent_as_they_are_stored(number: float) -> None:
+    profile = ProfileFactory.create(attributes={"numbers": [number, {"a": number}]})
+    read = Reader().read([profile.pk])[profile.pk]
+    assert json.loads(data(read, "numbers"))["numbers"] == [number, {"a": number}]
 
 
 # Through the database: PostgreSQL's own text for times, SQLite's for identifiers and JSON.
