@@ -15,7 +15,7 @@ from profiles.models import Profile
 from tests.local_kinesis import KinesisProcess
 
 DATAFLOWS = 198
-EACH = 100  # records
+EACH = 50  # records
 ALIKE = 0.15
 
 
@@ -26,7 +26,10 @@ def measure(records: int, rounds: int) -> None:
     kinesis.start()
     try:
         with sink.running() as url, engine.workers(2):
-            well = [store.dataflow(f"well {n}", ["even", "odd"], store.to(url)) for n in range(DATAFLOWS)]
+            well = [
+                store.dataflow(f"well {n}", ["even", "odd"], store.to(url), lane_count=1)
+                for n in range(DATAFLOWS)
+            ]
             ill = [
                 store.dataflow("dead", ["even", "odd"], store.to(f"http://127.0.0.1:{free_port()}")),
                 store.dataflow("throttled", ["even", "odd"], kinesis.connection()),

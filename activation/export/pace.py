@@ -133,10 +133,12 @@ class Pace:
             if seconds < WINDOW:
                 continue
             if rate.refused:
-                # What a shard took while it refused more is what it can take.
+                # What a shard took while it refused more is what it can take; where the lane was not at it for all of
+                # the time, the share that it took tells more.
                 measured = rate.took / seconds
+                share = rate.took / (rate.took + rate.refused)
                 rate.per_second = max(
-                    min(rate.per_second * 0.98, max(measured, rate.per_second / 2)), SLOWEST
+                    min(rate.per_second * 0.98, max(measured, rate.per_second * share)), SLOWEST
                 )
             else:
                 rate.per_second *= 1 + GROWTH * min(seconds, 1.0)
