@@ -394,10 +394,13 @@ class _Batch:
         if named:
             self.merged_into = self._redirects(named)
             named = {self._stayed(profile_id) for profile_id in named}
-        wanted = Q(pk__in=[])
-        for namespace, some in values.items():
-            wanted |= Q(namespace=namespace, value__among=some)
-        locked = named.union(Identity.objects.filter(wanted).values_list("profile_id", flat=True))
+        # A part for each namespace: where they are joined by OR, PostgreSQL may read the table to its end.
+        rows = Identity.objects.values_list("namespace_id", "value", "profile_id")
+        known = rows.none().union(
+            *(rows.filter(namespace=namespace, value__among=some) for namespace, some in values.items()),
+            all=True,
+        )
+        locked = named.union(profile_id for _namespace, _value, profile_id in known)
         # Locked in the order of their ids: two batches with the same profiles wait for each other and don't deadlock.
         # Without the key: rows that refer to a profile can still be inserted by others.
         profiles = Profile.objects.filter(pk__among=locked).order_by("pk").select_for_update(no_key=True)
@@ -405,8 +408,7 @@ class _Batch:
         # Whoever held the locks wrote before now.
         self.now = timezone.now()
         # Read again under the lock: from here on nobody else changes the identities of these profiles, or merges them.
-        found = Identity.objects.filter(wanted).values_list("namespace_id", "value", "profile_id")
-        self.stored_owner = {(namespace, value): profile_id for namespace, value, profile_id in found}
+        self.stored_owner = {(namespace, value): profile_id for namespace, value, profile_id in known.all()}
         self.owner = dict(self.stored_owner)
         missing = named - self.work.keys()
         if not self.work.keys() >= set(self.stored_owner.values()) or (missing and self._redirects(missing)):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Sequence
 from functools import cache
 from typing import Any
 
@@ -136,13 +136,19 @@ def _written(changes: Sequence[ProfileChange]) -> set[Pair]:
     }
 
 
-def _members(pairs: Iterable[Pair]) -> set[Pair]:
-    """Those of ``pairs`` (and others) where the profile is in a mapped segment of the dataflow. One query."""
-    dataflow_ids = {dataflow_id for dataflow_id, _ in pairs}
-    profile_ids = {profile_id for _, profile_id in pairs}
+def _members(pairs: Collection[Pair]) -> set[Pair]:
+    """Those of ``pairs`` (and others) where the profile is in a mapped segment of the dataflow. Two queries."""
+    mapped: dict[str, set[uuid.UUID]] = defaultdict(set)  # segment → dataflows
+    mappings = MappedSegment.objects.filter(dataflow__in={dataflow_id for dataflow_id, _ in pairs})
+    for dataflow_id, segment_id in mappings.values_list("dataflow_id", "segment_id"):
+        mapped[segment_id].add(dataflow_id)
     rows = SegmentMembership.objects.filter(
-        profile__among=profile_ids,
+        profile__among={profile_id for _, profile_id in pairs},
+        segment__among=list(mapped),
         status__in=SegmentMembership.MEMBER_STATUSES,
-        segment__mappings__dataflow__in=dataflow_ids,
     )
-    return set(rows.values_list("segment__mappings__dataflow_id", "profile_id").distinct())
+    return {
+        (dataflow_id, profile_id)
+        for profile_id, segment_id in rows.values_list("profile_id", "segment_id")
+        for dataflow_id in mapped[segment_id]
+    }
