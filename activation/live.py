@@ -14,6 +14,7 @@ from django.utils import timezone
 from activation import preview
 from activation.backlog import Backlog, backlog
 from activation.export import latency
+from activation.export.pace import limits
 from activation.models import Dataflow, DataflowRun, Delivery, Lane
 from activation.preview import Estimate
 
@@ -177,7 +178,7 @@ def capacity(dataflow: Dataflow) -> Capacity:
     counts = Counter(some)
     paces: Counter[str] = Counter()
     for learned in Lane.objects.filter(dataflow=dataflow).values_list("pace", flat=True):
-        paces.update(learned)
+        paces.update(limits(learned))
     receipts = sum(counts.values())
     shards = [
         Shard(name, 100 * counts[name] / receipts if name in counts else None, paces.get(name))

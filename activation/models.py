@@ -223,7 +223,7 @@ class Lane(models.Model):
     of = models.PositiveSmallIntegerField(_("of"))
     token = models.UUIDField(null=True, editable=False)
     leased_until = models.DateTimeField(_("leased until"), null=True)
-    # Records a second that each shard was found to take from this lane; shards that never throttled are not in it.
+    # What each shard was found to take from this lane (activation.export.pace).
     pace = models.JSONField(_("pace"), default=dict)
     # When a message to a worker, already sent, comes due: no second one is sent for that.
     wake_at = models.DateTimeField(_("next wake"), null=True)

@@ -42,7 +42,7 @@ PARTS = {
     "backlog": Part("bench.backlog", "many that wait against a few: rate and memory", records=300_000),
     "latency": Part("bench.latency", "a steady 500 changes a second", records=5_000),
     "throttled": Part(
-        "bench.throttled", "a stream of 2 shards that is offered more than it takes", records=40_000
+        "bench.throttled", "a stream of 2 shards that is offered more than it takes", records=80_000
     ),
     "many": Part("bench.many", "200 dataflows, of which one is dead and one throttled", records=50_000),
     "ingest": Part("bench.ingest", "customers that come in, and rules", records=200_000),

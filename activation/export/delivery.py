@@ -35,6 +35,7 @@ from destinations.fields import KeyLost
 log = structlog.get_logger(__name__)
 
 SLICE = 2.0  # seconds that a task works before it queues behind the others
+TURN = 0.25  # the same where shards throttle: all lanes are to have their share of them all the time
 PROBE = 25  # records of the first batch to a destination that refused before
 FIRST_BATCH = 64  # profiles; four times as many with every batch that fits, up to what the sender takes
 BATCH_BYTES = 10 * 1024 * 1024  # of records at once: memory is bounded, however much profiles hold
@@ -132,7 +133,7 @@ class _Delivery:
 
     def __init__(self, lease: Lease) -> None:
         self._lease = lease
-        self.pace = Pace(lease.pace, time.monotonic())
+        self.pace = Pace(lease.pace, time.time())
         self.wait = 0.0  # seconds until the destination has room
         self.cured = False  # it refused before, and takes records again
         self._probing = lease.probing
@@ -146,7 +147,7 @@ class _Delivery:
 
     def run(self) -> None:
         """Until the time is over, nothing is due, or the destination refuses."""
-        ends = time.monotonic() + SLICE
+        began = time.monotonic()
         flying: _Batch | None = None
         refusal: ConnectorError | KeyLost | None = None
         with ThreadPoolExecutor(1, thread_name_prefix="wire") as wire:
@@ -154,7 +155,8 @@ class _Delivery:
                 while refusal is None:
                     batch = None
                     try:
-                        if time.monotonic() < ends and not (flying and self._probing):
+                        spent = time.monotonic() - began
+                        if spent < (TURN if self.pace.limited else SLICE) and not (flying and self._probing):
                             batch = self._next(flying)
                     except (ConnectorError, KeyLost) as error:
                         refusal = error
@@ -185,7 +187,7 @@ class _Delivery:
             return None
         way = self._open(dataflow)
         assert self._reader is not None
-        now = time.monotonic()
+        now = time.time()
         most = self.pace.room(min(self._most, PROBE if self._probing else way.sender.batch_size), now)
         if most == 0:
             self.wait = self.pace.wait(now)
@@ -289,7 +291,7 @@ class _Delivery:
                     shards.learn(record.partition_key, result.shard)
             elif isinstance(result, TryAgain) and result.throttled:
                 refused[result.shard or shards.shard(record.partition_key)] += 1
-        self.pace.heard(took, refused, time.monotonic())
+        self.pace.heard(took, refused, time.time())
         return None
 
     def _settle(self, batch: _Batch) -> ConnectorError | None:

@@ -8,7 +8,7 @@ tries.
 from __future__ import annotations
 
 import uuid
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import TypeAlias
@@ -18,6 +18,7 @@ from django.db.models import F, Q, QuerySet
 from django.db.models.functions import Coalesce
 from django.utils import timezone
 
+from activation.export.pace import Learned
 from activation.models import SLOTS, Dataflow, Lane, PendingExport
 
 LEASE = timedelta(seconds=20)
@@ -50,7 +51,7 @@ class Lease:
     of: int
     token: uuid.UUID
     probing: bool = False
-    pace: Mapping[str, float] = field(default_factory=dict)
+    pace: Learned = field(default_factory=dict)
 
     @property
     def lane(self) -> LaneKey:
@@ -134,7 +135,7 @@ def is_leased_until(lease: Lease, until: datetime) -> bool:
     return _row(lease).filter(leased_until=until).exists()
 
 
-def give_back(lease: Lease, pace: Mapping[str, float]) -> None:
+def give_back(lease: Lease, pace: Learned) -> None:
     """Let the next one have it. Does nothing if it is not ours any more.
 
     Args:

@@ -571,8 +571,10 @@ def test_the_busiest_shard_is_told(
                 shard=shard, sequence_number="1",
             )  # fmt: skip
     delivered(DataflowFactory.create(), timezone.now())
-    Lane.objects.create(dataflow=dataflow, number=0, of=4, pace={"shard-a": 250.5, "": 10})
-    Lane.objects.create(dataflow=dataflow, number=1, of=4, pace={"shard-a": 249.5, "shard-c": 3})
+    Lane.objects.create(dataflow=dataflow, number=0, of=4, pace={"shard-a": [250.5, 0, 0], "": [10, 0, 0]})
+    Lane.objects.create(
+        dataflow=dataflow, number=1, of=4, pace={"shard-a": [249.5, 0, 0], "shard-c": [3, 0, 0]}
+    )
     page = client.get(url("capacity", dataflow), headers=HTMX)
     found = page.context["capacity"]
     assert [(s.name, s.share, s.pace) for s in found.shards] == [

@@ -9,7 +9,7 @@ import threading
 import time
 import uuid
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import timedelta
 from functools import partial
 from itertools import count
@@ -28,7 +28,7 @@ from activation.export import delivery, lanes, outbox
 from activation.export import settle as settling
 from activation.export.claims import Claim, Claims
 from activation.export.lanes import Lease
-from activation.export.pace import ShardMap
+from activation.export.pace import Learned, ShardMap
 from activation.export.records import Row, Snapshot
 from activation.export.settle import Outcome
 from activation.models import Dataflow, DataflowRun, Delivery, FailedExport, Lane, PendingExport
@@ -1322,7 +1322,7 @@ def test_what_came_while_the_lane_was_taken_is_told_again(
     """Its own message found the lane taken: nobody else would look before the sweep."""
     give_back = lanes.give_back
 
-    def late(lease: Lease, pace: Mapping[str, float]) -> None:
+    def late(lease: Lease, pace: Learned) -> None:
         queue(dataflow, members[:1])
         give_back(lease, pace)
 

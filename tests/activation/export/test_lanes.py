@@ -219,7 +219,7 @@ def test_who_was_slower_than_another_has_lost_it(dataflow: Dataflow) -> None:
     other = take(dataflow)
     with pytest.raises(lanes.LeaseLost):
         lanes.renew(slow)
-    lanes.give_back(slow, {"shard": 1.0})
+    lanes.give_back(slow, {"shard": [1.0]})
     row = lane(dataflow)
     assert (row.token, row.pace) == (other.token, {})
     assert row.leased_until and row.leased_until > timezone.now()
@@ -234,8 +234,8 @@ def test_who_gave_it_back_has_it_no_more(dataflow: Dataflow) -> None:
 
 
 def test_what_was_learned_of_the_shards_is_for_the_next_who_has_the_lane(dataflow: Dataflow) -> None:
-    lanes.give_back(take(dataflow), {"shard": 512.5})
-    assert take(dataflow).pace == {"shard": 512.5}
+    lanes.give_back(take(dataflow), {"shard": [512.5]})
+    assert take(dataflow).pace == {"shard": [512.5]}
     assert take(dataflow, 1).pace == {}
 
 
@@ -282,7 +282,7 @@ def test_who_comes_back_late_has_lost_its_lane_of_before(before: int, after: int
 
 
 def test_what_was_learned_for_fewer_lanes_is_not_true_for_more(dataflow: Dataflow) -> None:
-    lanes.give_back(take(dataflow), {"shard": 512.5})
+    lanes.give_back(take(dataflow), {"shard": [512.5]})
     split(dataflow, 8)
     assert take(dataflow).pace == {}
 
