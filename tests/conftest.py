@@ -18,6 +18,8 @@ from tests.services import celery_worker, redis_server, start_worker, web_port
 __all__ = ["celery_worker", "kinesis_process", "local_kinesis", "redis_server", "start_worker", "web_port"]
 
 
+DATABASE = {"db", "transactional_db"}  # fixtures
+
 _empty_the_database = TransactionTestCase._fixture_teardown  # type: ignore[attr-defined]
 
 
@@ -56,9 +58,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         fixtures = set(getattr(item, "fixturenames", ()))
         if services.FIXTURES & fixtures:
             item.add_marker("worker")
+        django_db = item.get_closest_marker("django_db")
+        if django_db or fixtures & DATABASE:
+            item.add_marker("database")
         # Tests that commit empty the database when they end, so pytest-django sorts them behind the others. A file
         # stays in one process (its servers are its own), in two parts, so that this holds there, too.
-        django_db = item.get_closest_marker("django_db")
         commits = "transactional_db" in fixtures or (django_db and django_db.kwargs.get("transaction"))
         if commits and isinstance(item, pytest.Function):
             # All of them put back what the migrations insert, or none could follow another.
