@@ -1388,11 +1388,11 @@ def test_where_all_shards_are_slow_one_message_is_under_way_for_the_next_turn(
     members = members_of(segment, 3)
     queue(dataflow, members)
     deliver(dataflow)
-    Lane.objects.update(pace={"shardId-000000000000": 0.2})
+    Lane.objects.update(pace={"shardId-000000000000": [0.2, 0, 0]})
     queue(dataflow, members)
     for _ in range(2):
         deliver(dataflow)
-    assert requests(kinesis) == [3, 1, 1]
+    assert requests(kinesis) == [3, 1]
     [(key, seconds)] = told.later
     assert key == (dataflow.pk, 0)
     assert 0 < seconds <= 5
