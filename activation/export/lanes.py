@@ -24,6 +24,7 @@ from activation.models import SLOTS, Dataflow, Lane, PendingExport
 LEASE = timedelta(seconds=20)
 """Renewed with every batch and while one is under way; what a killed worker had is taken over after it, within 30 s."""
 
+ABOUT = timedelta(seconds=0.05)  # that a lane may be told too late
 SHORTEST_HOLD = timedelta(seconds=5)
 LONGEST_HOLD = timedelta(minutes=2)
 
@@ -145,11 +146,13 @@ def give_back(lease: Lease, pace: Learned) -> None:
 
 
 def plan_wake(lane: LaneKey, at: datetime) -> bool:
-    """Whether a message to the workers is wanted for a lane: not where one is under way that comes earlier."""
+    """Whether a message to the workers is wanted for a lane: not where one is under way that comes earlier, or about
+    then.
+    """
     dataflow_id, number = lane
     now = timezone.now()
     row = Lane.objects.filter(dataflow=dataflow_id, number=number)
-    later = Q(wake_at=None) | Q(wake_at__lte=now) | Q(wake_at__gt=at)
+    later = Q(wake_at=None) | Q(wake_at__lte=now) | Q(wake_at__gt=at + ABOUT)
     return bool(row.filter(later).update(wake_at=at))
 
 
