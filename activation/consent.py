@@ -64,11 +64,11 @@ def effects(found: list[Change]) -> list[Effect]:
             profile__in=concerned(Profile.objects.all(), before, after),
         )
         each = Count("profile", distinct=True)
-        told = Count("profile", distinct=True, filter=Q(Exists(ordinary)))
-        counted = rows.order_by().values_list("segment__mappings__dataflow").annotate(n=each, told=told)
-        counts = {key: numbers for key, *numbers in counted}
+        known = Count("profile", distinct=True, filter=Q(Exists(ordinary)))
+        counted = rows.order_by().values_list("segment__mappings__dataflow").annotate(all=each, known=known)
+        counts = {key: (profiles, told) for key, profiles, told in counted}
         for dataflow in dataflows:
             destination = dataflow.destination
-            numbers = counts.get(dataflow.pk, [0, 0])
-            answers.append(Effect(destination.name, *numbers, url=destination.get_absolute_url()))
+            profiles, told = counts.get(dataflow.pk, (0, 0))
+            answers.append(Effect(destination.name, profiles, told, destination.get_absolute_url()))
     return answers

@@ -129,7 +129,8 @@ def effects(policy: ConsentPolicy, *, enabled: bool) -> list[Effect]:
     others = [each for each in enabled_policies() if each.pk != policy.pk]
     without, with_it = Asked.by(others), Asked.by([*others, policy])
     now, then = (without, with_it) if enabled else (with_it, without)
-    answers: Iterable[tuple[Any, list[Effect]]] = asking_consent_effects.send(
+    answers: Iterable[tuple[Any, Any]] = asking_consent_effects.send(
         sender=ConsentPolicy, before=now, after=then
     )
-    return sorted((each for _receiver, found in answers for each in found), key=lambda each: each.name)
+    found: list[Effect] = [each for _receiver, some in answers for each in some]
+    return sorted(found, key=lambda each: each.name)

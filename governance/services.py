@@ -458,7 +458,7 @@ def create_consent_policy(
         lock()
         check_actions(actions)
         policy.save()
-        policy.marketing_actions.set(actions)
+        policy.marketing_actions.set(MarketingAction.objects.filter(pk__in=actions))
         audit.record("consent_policy.created", policy, after=audit.state(policy, *_TOLD_OF_CONSENT))
     return policy
 
@@ -490,7 +490,7 @@ def edit_consent_policy(
         check_actions(actions)
         policy.version += 1
         policy.save()
-        policy.marketing_actions.set(actions)
+        policy.marketing_actions.set(MarketingAction.objects.filter(pk__in=actions))
         audit.record("consent_policy.edited", policy, before, audit.state(policy, *_TOLD_OF_CONSENT))
     return policy
 

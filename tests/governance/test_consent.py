@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -160,10 +161,11 @@ def test_what_can_not_be_is_refused_at_its_field(changes: dict[str, Any], field:
     make_consent_policy(name="Sharing")
     policy = make_consent_policy(EMAIL, enabled=False)
     says = {"name": "New", "description": "", "field": SHARE, "actions": [str(action().pk)]}
-    for write in (
+    writes: list[Callable[[], object]] = [
         lambda: services.create_consent_policy(**(says | changes)),
         lambda: edit_consent_policy(policy, **changes),
-    ):
+    ]
+    for write in writes:
         with pytest.raises(ValidationError, match=why) as refused:
             write()
         assert list(refused.value.message_dict) == [field]

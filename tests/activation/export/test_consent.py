@@ -151,11 +151,12 @@ def test_who_withdraws_gets_one_last_record_and_no_second(
     }
     assert Delivery.objects.get().reason == "consent"
     assert counts(dataflow) == {"activated": 2, "identities": 2}
-    for change in (
+    changes: list[Callable[[], object]] = [
         lambda: rename(profile, "Seo-yeon"),
         lambda: say(profile, "p"),
         lambda: leave(profile, segment),
-    ):
+    ]
+    for change in changes:
         change()
         deliver(dataflow)
     assert len(kinesis.records()) == 2
