@@ -63,7 +63,7 @@ class ConsentPolicyForm(ActionsForm, NameForm):
 
     field = forms.ChoiceField(
         label=_("Consent field"),
-        help_text=_("Yes is y (opted in), dy (yes by default) or true. All else is no, and so is nothing."),
+        help_text=_("Yes is y (opted in), dy (yes by default) or true. Anything else, or nothing, is no."),
         widget=forms.Select({"class": "mono"}),
     )
     field_order = ("name", "description", "field", "actions")
@@ -77,6 +77,9 @@ class ConsentPolicyForm(ActionsForm, NameForm):
             groups.setdefault(word, []).append((each.path, f"{each.path} — {each.label}"))
         choices = cast("forms.ChoiceField", self.fields["field"])
         choices.choices = [("", gettext("Choose a field")), *groups.items()]
+        actions = self.fields["actions"]
+        actions.required = True
+        actions.error_messages["required"] = _("Choose at least one marketing action.")
 
 
 class LabelsForm(forms.Form):

@@ -152,6 +152,12 @@ if label is None:
         actions=[str(action.pk)],
     )
     governance.switch_consent_policy(consent.pk, enabled=True)
+    analytics = MarketingAction.objects.get(name="Analytics")
+    governance.create_consent_policy(
+        name="Analytics with consent", description="", field="consents.marketing.email.val",
+        actions=[str(analytics.pk)],
+    )
+    Destination.objects.get(name="Profile exports").marketing_actions.add(analytics)
     destination = Destination.objects.create(
         account=Destination.objects.get(name="Profile exports").account, name="Exchange with partners 제휴사",
         settings={"stream": "profile-exports"}, created_by=by,
@@ -172,7 +178,8 @@ print(json.dumps({
     "forbidden": str(Destination.objects.get(name="Exchange with partners 제휴사").pk),
     "policy": str(Policy.objects.get(name__startswith="제휴").pk),
     "own_label": str(label.pk),
-    "consent": str(ConsentPolicy.objects.get(name__startswith="제휴").pk),
+    "consent": str(ConsentPolicy.objects.get(enabled=True).pk),
+    "asking": str(ConsentPolicy.objects.get(enabled=False).pk),
     "action": str(MarketingAction.objects.get(name__startswith="Partner").pk),
 }))
 """
@@ -221,6 +228,7 @@ class Governed:
     forbidden: str
     policy: str
     consent: str
+    asking: str
     own_label: str
     action: str
 
