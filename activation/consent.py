@@ -5,21 +5,31 @@ from __future__ import annotations
 from collections import defaultdict
 from dataclasses import dataclass
 
+from django.db import connection
 from django.db.models import Count, Exists, OuterRef, Q, QuerySet
 
 from activation import selectors
 from activation.models import Dataflow, Delivery, ExportReason
 from governance.consent import Asked, Effect, concerned
-from profiles.models import Profile, SchemaField, Segment, SegmentMembership
+from profiles.models import Profile, Segment, SegmentMembership
+
+_PATHS = """
+    SELECT f.path
+    FROM governance_consentpolicy p
+    JOIN governance_consentpolicy_marketing_actions a ON a.consentpolicy_id = p.id
+    JOIN destinations_destination_marketing_actions d ON d.marketingaction_id = a.marketingaction_id
+    JOIN profiles_schemafield f ON f.id = p.field_id
+    WHERE p.enabled AND d.destination_id = %s"""
 
 
 def paths(dataflow: Dataflow) -> tuple[str, ...]:
-    """The fields that must say yes for a dataflow now, in a fixed order. One query: asked with every batch."""
-    found = SchemaField.objects.filter(
-        consent_policies__enabled=True,
-        consent_policies__marketing_actions__destinations=dataflow.destination_id,
-    )
-    return tuple(found.order_by("path").values_list("path", flat=True).distinct())
+    """The fields that must say yes for a dataflow now, in a fixed order. One query, quick as it is asked with every
+    batch.
+    """
+    key = dataflow.destination_id
+    with connection.cursor() as cursor:
+        cursor.execute(_PATHS, [key if connection.vendor == "postgresql" else key.hex])
+        return tuple(sorted({path for (path,) in cursor}))
 
 
 @dataclass(frozen=True, slots=True)
