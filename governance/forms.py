@@ -72,8 +72,8 @@ class ConsentPolicyForm(ActionsForm, NameForm):
         super().__init__(*args, **kwargs)
         groups: dict[str, list[tuple[str, str]]] = {}
         for each in selectors.consent_fields():
-            consents = each.path.startswith(selectors.CONSENTS)
-            word = gettext("Consents and preferences") if consents else gettext("Other fields")
+            choice = selectors.is_choice(each)
+            word = gettext("Consents and preferences") if choice else gettext("Other fields")
             groups.setdefault(word, []).append((each.path, f"{each.path} — {each.label}"))
         choices = cast("forms.ChoiceField", self.fields["field"])
         choices.choices = [("", gettext("Choose a field")), *groups.items()]

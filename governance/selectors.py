@@ -13,7 +13,6 @@ from profiles.models import RESERVED_KEYS, SchemaField
 
 POLICY_SORTS = ("name", "state", "modified")
 CONSENT_SORTS = ("name", "field", "modified")
-CONSENTS = "consents."
 
 Named = TypeVar("Named", Label, MarketingAction, Policy, ConsentPolicy)
 
@@ -77,10 +76,15 @@ def find_consent_policy(policy_id: uuid.UUID) -> ConsentPolicy | None:
 
 
 def consent_fields() -> list[SchemaField]:
-    """What can say yes or no, by path; those of XDM's consents first."""
+    """What can say yes or no, by path; the choices of XDM's consents first."""
     found = SchemaField.objects.filter(type__in=ConsentPolicy.FIELD_TYPES).order_by("path")
     usable = [field for field in found if field.path.partition(".")[0] not in RESERVED_KEYS]
-    return sorted(usable, key=lambda field: not field.path.startswith(CONSENTS))
+    return sorted(usable, key=lambda field: not is_choice(field))
+
+
+def is_choice(field: SchemaField) -> bool:
+    """It is meant for consent by XDM, e.g. ``consents.share.val``."""
+    return field.path.startswith("consents.") and field.path.endswith(".val")
 
 
 def marketing_actions(search: str = "") -> QuerySet[MarketingAction]:

@@ -203,6 +203,15 @@ def test_several_policies_must_all_be_consented_to(
     assert reasons == [f"No consent: {EMAIL}", f"No consent: {EMAIL}, {SHARE}", f"No consent: {SHARE}"]
 
 
+def test_what_is_consented_to_is_read_in_every_batch(
+    dataflow: Dataflow, segment: Segment, kinesis: RunningKinesis
+) -> None:
+    """Also when the reader has seen which attributes nobody wants."""
+    make_consent_policy()
+    exported(dataflow, *members_of(segment, 70, loyalty={"points": 1}, **consents("y")))
+    assert counts(dataflow) == {"activated": 70}
+
+
 def test_disabled_policies_and_those_for_other_actions_ask_for_nothing(
     dataflow: Dataflow, segment: Segment, kinesis: RunningKinesis
 ) -> None:
