@@ -12,14 +12,22 @@ class ActivationConfig(AppConfig):
 
     def ready(self) -> None:
         from activation.export import triggers
-        from destinations.signals import alerts_wanted, connection_changed, destination_leaving
-        from governance.signals import asking_uses
+        from destinations.signals import (
+            actions_changed,
+            alerts_wanted,
+            connection_changed,
+            destination_leaving,
+        )
+        from governance.signals import asking_consent_effects, asking_uses, consent_changed
         from profiles.signals import profile_erasing, profiles_changed
 
         profiles_changed.connect(triggers.queue_exports, dispatch_uid="activation.export")
         connection_changed.connect(_try_again, dispatch_uid="activation.export")
         destination_leaving.connect(_let_go, dispatch_uid="activation.export")
         asking_uses.connect(_live_uses, dispatch_uid="activation")
+        actions_changed.connect(_follow_actions, dispatch_uid="activation")
+        consent_changed.connect(_follow_consent, dispatch_uid="activation")
+        asking_consent_effects.connect(_effects, dispatch_uid="activation")
         profile_erasing.connect(_say_farewell, dispatch_uid="activation.export")
         alerts_wanted.connect(_subscribe, dispatch_uid="activation.alerts")
 
@@ -49,6 +57,33 @@ def _live_uses(sender: Any = None, **_kwargs: Any) -> list[Any]:
     from activation.selectors import uses
 
     return list(uses(Dataflow.objects.filter(state=Dataflow.State.ENABLED)))
+
+
+def _follow_actions(
+    sender: Any = None, *, destination_id: Any, before: Any, after: Any, **_kwargs: Any
+) -> None:
+    """Other marketing actions of a destination: perhaps others must consent."""
+    from activation import consent, services
+    from activation.models import Dataflow
+    from governance.consent import Asked
+
+    asked = Asked.stored()
+    live = Dataflow.objects.exclude(state=Dataflow.State.DRAFT)
+    dataflow = live.filter(destination=destination_id).first()
+    if dataflow is not None and asked.of(before) != asked.of(after):
+        services.follow_consent([consent.Change(dataflow, asked.of(before), asked.of(after))])
+
+
+def _follow_consent(sender: Any = None, *, before: Any, after: Any, **_kwargs: Any) -> None:
+    from activation import consent, services
+
+    services.follow_consent(consent.changes(before, after))
+
+
+def _effects(sender: Any = None, *, before: Any, after: Any, **_kwargs: Any) -> list[Any]:
+    from activation import consent
+
+    return consent.effects(consent.changes(before, after))
 
 
 def _subscribe(sender: Any = None, *, destination: Any, user: Any, kinds: Any, **_kwargs: Any) -> None:

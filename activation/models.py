@@ -245,6 +245,7 @@ class ExportReason(models.TextChoices):
     IDENTITY = "identity", _("Identity changed")
     ATTRIBUTE = "attribute", _("Mapped attribute written")
     REPLAY = "replay", _("Replay")
+    CONSENT = "consent", _("Consent withdrawn")  # of a last record; nothing is queued with it
 
 
 class PendingExport(models.Model):

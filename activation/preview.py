@@ -11,7 +11,7 @@ import structlog
 from django.utils import timezone
 from django.utils.translation import gettext
 
-from activation import selectors
+from activation import consent, selectors
 from activation.export import records
 from activation.export.records import Layout, Snapshot, Unsendable
 from activation.models import Dataflow, ExportReason, MappedSegment, PendingExport
@@ -84,9 +84,12 @@ class LiveBuilder:
     """Builds records as they would be exported now by what is live."""
 
     def __init__(self, dataflow: Dataflow) -> None:
-        layout = Layout.of(dataflow)
+        layout = Layout.of(dataflow, consent.paths(dataflow))
         self._builder = records.Builder(layout)
-        self._reader = records.Reader(dataflow_id=dataflow.pk if layout.delivery_of else None)
+        self._reader = records.Reader(
+            dataflow_id=dataflow.pk if layout.delivery_of else None,
+            told_by=dataflow.pk if layout.consents else None,
+        )
 
     def build(self, profile_ids: Iterable[uuid.UUID]) -> dict[uuid.UUID, Record | Unsendable]:
         """The records of profiles, or why they have none; without those that are gone. One query."""

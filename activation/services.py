@@ -23,7 +23,8 @@ from django.utils.translation import ngettext
 
 import audit
 from activation import backlog, selectors
-from activation.export import outbox
+from activation.consent import Change
+from activation.export import lanes, outbox
 from activation.models import (
     MAX_LANES,
     Dataflow,
@@ -358,6 +359,24 @@ def _checked_finished(dataflow: Dataflow | None) -> Dataflow:
 def _switch(dataflow: Dataflow, state: Dataflow.State, draining_since: datetime | None = None) -> None:
     dataflow.state, dataflow.draining_since = state, draining_since
     dataflow.save(update_fields=["state", "draining_since", "updated_at"])
+
+
+# -- consent -------------------------------------------------------------------------------------------------------
+
+
+def follow_consent(changes: Sequence[Change]) -> None:
+    """Queue the members to whom it matters that other fields must say yes, in the transaction that decides it.
+
+    What each gets, the worker finds by what holds then: an ordinary record, a last one, or none.
+    """
+    dataflow_ids = [change.dataflow.pk for change in changes]
+    # Before the mappings, as everybody does.
+    list(Dataflow.objects.select_for_update(no_key=True).filter(pk__in=dataflow_ids).order_by("pk"))
+    for change in changes:
+        outbox.lock_mapping(change.dataflow)
+        if outbox.queue_many(change.dataflow.pk, change.profiles(), ExportReason.BACKFILL):
+            _note_bulk(change.dataflow)
+    outbox.wake_on_commit(lanes.every_lane(dataflow_ids), again=True)
 
 
 # -- what waits ----------------------------------------------------------------------------------------------------

@@ -26,7 +26,7 @@ from destinations import connectors
 from destinations.connectors.base import Check, CheckStatus, Connection
 from destinations.fields import Encrypted, KeyLost
 from destinations.models import Account, Destination
-from destinations.signals import alerts_wanted, connection_changed, destination_leaving
+from destinations.signals import actions_changed, alerts_wanted, connection_changed, destination_leaving
 from governance import enforcement
 from governance.models import MarketingAction
 
@@ -396,10 +396,15 @@ def edit_destination(*, destination_id: uuid.UUID, version: int, setup: Setup) -
             setattr(destination, attribute, value)
         destination.version += 1
         destination.save(update_fields=[*columns, "version", "updated_at"])
+        actions_before = _actions(destination)
         destination.marketing_actions.set(setup.actions())
         _refuse_forbidden()
         audit.record("destination.edited", destination, before, audit.state(destination, *_TOLD))
         _announce([destination.pk])
+        if (actions := _actions(destination)) != actions_before:
+            actions_changed.send(
+                sender=Destination, destination_id=destination.pk, before=actions_before, after=actions
+            )
     return destination
 
 
@@ -439,9 +444,13 @@ def _refuse_taken(id: uuid.UUID, name: str) -> None:
 
 
 def _has(destination: Destination, setup: Setup) -> bool:
-    return all(getattr(destination, name) == value for name, value in setup.columns().items()) and set(
-        destination.marketing_actions.values_list("pk", flat=True)
-    ) == set(setup.marketing_actions)
+    return all(getattr(destination, name) == value for name, value in setup.columns().items()) and (
+        _actions(destination) == set(setup.marketing_actions)
+    )
+
+
+def _actions(destination: Destination) -> set[uuid.UUID]:
+    return set(destination.marketing_actions.values_list("pk", flat=True))
 
 
 def _announce(destination_ids: Collection[uuid.UUID]) -> None:

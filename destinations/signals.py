@@ -8,6 +8,10 @@ from django.dispatch import Signal
 # may go on. Sent inside the transaction of the change, with ``destination_ids``: a list of UUIDs.
 connection_changed = Signal()
 
+# A destination is meant for other marketing actions: ``destination_id``, and the ids ``before`` and ``after`` (sets).
+# Sent inside the transaction of the change.
+actions_changed = Signal()
+
 # Who made a destination wants to be told of it: ``destination``, ``user`` and ``kinds`` (AlertKind). Sent inside the
 # transaction that makes it.
 alerts_wanted = Signal()

@@ -13,7 +13,7 @@ from django.http import HttpRequest
 from django.utils.translation import gettext_lazy as _
 
 from governance import services
-from governance.models import Label, MarketingAction, Policy
+from governance.models import ConsentPolicy, Label, MarketingAction, Policy
 from profiles.admin import Admin
 
 
@@ -131,3 +131,35 @@ class PolicyAdmin(OwnOnly):
     def delete_queryset(self, request: HttpRequest, queryset: QuerySet[Policy]) -> None:
         for policy in queryset:
             services.delete_policy(policy.pk)
+
+
+@admin.register(ConsentPolicy)
+class ConsentPolicyAdmin(Admin):
+    """To look at and to delete: the pages write them, and say what that means."""
+
+    list_display = ("name", "field", "enabled", "updated_at")
+    list_filter = ("enabled",)
+    list_select_related = ("field",)
+    search_fields = ("name", "description", "field__path")
+    fields = (
+        "name",
+        "description",
+        "field",
+        "marketing_actions",
+        "enabled",
+        "created_at",
+        "updated_at",
+    )
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    def delete_model(self, request: HttpRequest, obj: ConsentPolicy) -> None:
+        services.delete_consent_policy(obj.pk)
+
+    def delete_queryset(self, request: HttpRequest, queryset: QuerySet[ConsentPolicy]) -> None:
+        for policy in queryset:
+            services.delete_consent_policy(policy.pk)

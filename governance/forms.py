@@ -9,8 +9,10 @@ from typing import cast
 from django import forms
 from django.core.exceptions import ValidationError
 from django.http import QueryDict
+from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
+from governance import selectors
 from governance.conditions import ALL, ANY, MAX_DEPTH, MAX_GROUPS, Condition, Place
 from governance.models import Label, MarketingAction
 
@@ -54,6 +56,30 @@ class ActionsForm(forms.Form):
         super().__init__(*args, **kwargs)  # type: ignore[arg-type]
         field = cast("forms.ModelMultipleChoiceField[MarketingAction]", self.fields["actions"])
         field.queryset = MarketingAction.objects.order_by("-core", "name")
+
+
+class ConsentPolicyForm(ActionsForm, NameForm):
+    """A consent policy: which field must say yes, and for what."""
+
+    field = forms.ChoiceField(
+        label=_("Consent field"),
+        help_text=_("Yes is y (opted in), dy (yes by default) or true. Anything else, or nothing, is no."),
+        widget=forms.Select({"class": "mono"}),
+    )
+    field_order = ("name", "description", "field", "actions")
+
+    def __init__(self, *args: object, **kwargs: object) -> None:
+        super().__init__(*args, **kwargs)
+        groups: dict[str, list[tuple[str, str]]] = {}
+        for each in selectors.consent_fields():
+            choice = selectors.is_choice(each)
+            word = gettext("Consents and preferences") if choice else gettext("Other fields")
+            groups.setdefault(word, []).append((each.path, f"{each.path} — {each.label}"))
+        choices = cast("forms.ChoiceField", self.fields["field"])
+        choices.choices = [("", gettext("Choose a field")), *groups.items()]
+        actions = self.fields["actions"]
+        actions.required = True
+        actions.error_messages["required"] = _("Choose at least one marketing action.")
 
 
 class LabelsForm(forms.Form):

@@ -179,3 +179,40 @@ class Policy(Words, models.Model):
     def rule(self) -> Condition:
         """The condition, to ask and to show."""
         return Condition.read(self.condition)
+
+
+class ConsentPolicy(Words, models.Model):
+    """That for certain marketing actions only profiles are exported whose field says yes (governance.consent)."""
+
+    FIELD_TYPES = (SchemaField.Type.STRING, SchemaField.Type.BOOLEAN)
+    core = False  # people make them
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    name = models.CharField(_("name"), max_length=100)
+    description = models.TextField(_("description"), blank=True)
+    field = models.ForeignKey(
+        SchemaField, models.PROTECT, related_name="consent_policies", verbose_name=_("consent field")
+    )
+    marketing_actions = models.ManyToManyField(
+        MarketingAction, related_name="consent_policies", verbose_name=_("marketing actions")
+    )
+    enabled = models.BooleanField(_("enabled"), default=False, editable=False)
+    # Counts edits: of two at once, the later is told.
+    version = models.PositiveIntegerField(default=1, editable=False)
+    created_at = models.DateTimeField(_("created"), default=timezone.now)
+    updated_at = models.DateTimeField(_("updated"), auto_now=True)
+
+    class Meta:
+        verbose_name = _("consent policy")
+        verbose_name_plural = _("consent policies")
+        ordering = ["name"]
+        constraints = [
+            models.UniqueConstraint(
+                Lower("name"),
+                name="consent_policy_name",
+                violation_error_message=_("There is a consent policy with this name already."),
+            )
+        ]
+
+    def __str__(self) -> str:
+        return self.name

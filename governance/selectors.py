@@ -8,11 +8,13 @@ from typing import Any, TypeVar
 
 from django.db.models import Count, QuerySet
 
-from governance.models import Label, MarketingAction, Policy
+from governance.models import ConsentPolicy, Label, MarketingAction, Policy
+from profiles.models import RESERVED_KEYS, SchemaField
 
 POLICY_SORTS = ("name", "state", "modified")
+CONSENT_SORTS = ("name", "field", "modified")
 
-Named = TypeVar("Named", Label, MarketingAction, Policy)
+Named = TypeVar("Named", Label, MarketingAction, Policy, ConsentPolicy)
 
 
 def _called(model: type[Named], search: str) -> list[Any]:
@@ -48,10 +50,47 @@ def find_policy(policy_id: uuid.UUID) -> Policy | None:
     return Policy.objects.prefetch_related("marketing_actions").filter(pk=policy_id).first()
 
 
+def consent_policies(
+    *, search: str = "", enabled: bool | None = None, sort: str = ""
+) -> QuerySet[ConsentPolicy]:
+    """Consent policies with their fields and marketing actions.
+
+    Args:
+        enabled: None for any.
+        sort: one of CONSENT_SORTS, with ``-`` in front for the other direction.
+    """
+    found = ConsentPolicy.objects.select_related("field").prefetch_related("marketing_actions")
+    if enabled is not None:
+        found = found.filter(enabled=enabled)
+    if search := search.strip():
+        found = found.filter(pk__in=_called(ConsentPolicy, search))
+    key, descending = sort.removeprefix("-"), sort.startswith("-")
+    if key in CONSENT_SORTS:
+        column = {"name": "name", "field": "field__path", "modified": "updated_at"}[key]
+        found = found.order_by(f"-{column}" if descending else column, "name")
+    return found
+
+
+def find_consent_policy(policy_id: uuid.UUID) -> ConsentPolicy | None:
+    return consent_policies().filter(pk=policy_id).first()
+
+
+def consent_fields() -> list[SchemaField]:
+    """What can say yes or no, by path; the choices of XDM's consents first."""
+    found = SchemaField.objects.filter(type__in=ConsentPolicy.FIELD_TYPES).order_by("path")
+    usable = [field for field in found if field.path.partition(".")[0] not in RESERVED_KEYS]
+    return sorted(usable, key=lambda field: not is_choice(field))
+
+
+def is_choice(field: SchemaField) -> bool:
+    """It is meant for consent by XDM, e.g. ``consents.share.val``."""
+    return field.path.startswith("consents.") and field.path.endswith(".val")
+
+
 def marketing_actions(search: str = "") -> QuerySet[MarketingAction]:
     """Marketing actions, each with ``used_by_policies`` and ``used_by_destinations``."""
     found = MarketingAction.objects.annotate(
-        used_by_policies=Count("policies", distinct=True),
+        used_by_policies=Count("policies", distinct=True) + Count("consent_policies", distinct=True),
         used_by_destinations=Count("destinations", distinct=True),
     )
     if search := search.strip():

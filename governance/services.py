@@ -18,21 +18,24 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 import audit
+from governance import consent
 from governance.conditions import Condition
 from governance.enforcement import enforced, lock
-from governance.models import Label, MarketingAction, Policy
-from profiles.models import SchemaField, Segment
+from governance.models import ConsentPolicy, Label, MarketingAction, Policy
+from profiles.models import RESERVED_KEYS, SchemaField, Segment
 
-Named = TypeVar("Named", MarketingAction, Policy, Label)
+Named = TypeVar("Named", MarketingAction, Policy, ConsentPolicy, Label)
 
 _ALREADY: dict[type[Any], Promise] = {
     MarketingAction: gettext_lazy("There is a marketing action with this name already."),
     Policy: gettext_lazy("There is a policy with this name already."),
+    ConsentPolicy: gettext_lazy("There is a consent policy with this name already."),
     Label: gettext_lazy("There is a label with this name or code already."),
 }
 CODE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,19}")
 NAMED_IN_REASON = 5
 _TOLD = ("name", "description", "state", "condition", "marketing_actions")  # of a policy, in the audit trail
+_TOLD_OF_CONSENT = ("name", "description", "field", "marketing_actions", "enabled")
 NO_CONDITION = Condition()
 
 
@@ -122,9 +125,9 @@ def _core_action() -> ValidationError:
     return ValidationError(_("Core marketing actions can't be changed or deleted."))
 
 
-def users_of(what: Label | MarketingAction) -> list[Policy]:
-    """The policies that speak of a label or an action, also where that is not finished yet. Two queries."""
-    found = []
+def users_of(what: Label | MarketingAction) -> list[Policy | ConsentPolicy]:
+    """The policies that speak of a label or an action, also where that is not finished yet. Three queries at most."""
+    found: list[Policy | ConsentPolicy] = []
     for policy in Policy.objects.prefetch_related("marketing_actions"):
         drafts = [Draft.live(policy), Draft.of(policy)]
         if isinstance(what, Label):
@@ -133,6 +136,8 @@ def users_of(what: Label | MarketingAction) -> list[Policy]:
             used = any(str(what.pk) in draft.actions for draft in drafts)
         if used:
             found.append(policy)
+    if isinstance(what, MarketingAction):
+        found += what.consent_policies.all()
     return found
 
 
@@ -410,12 +415,14 @@ def _editing(policy_id: uuid.UUID, version: int) -> Iterator[Policy]:
     if policy.core:
         raise _core_policy()
     if policy.version != version:
-        raise ValidationError(
-            _(
-                "Somebody else changed this policy meanwhile. What you chose was not saved: load the page again."
-            )
-        )
+        raise _edited_meanwhile()
     yield policy
+
+
+def _edited_meanwhile() -> ValidationError:
+    return ValidationError(
+        _("Somebody else changed this policy meanwhile. What you chose was not saved: load the page again.")
+    )
 
 
 def _found(policy_id: uuid.UUID) -> Policy:
@@ -427,3 +434,98 @@ def _found(policy_id: uuid.UUID) -> Policy:
 
 def _core_policy() -> ValidationError:
     return ValidationError(_("Core policies can be enabled and disabled, but not changed or deleted."))
+
+
+# -- consent policies ----------------------------------------------------------------------------------------------
+
+
+def create_consent_policy(
+    *, name: str, description: str, field: str, actions: Collection[str]
+) -> ConsentPolicy:
+    """A new consent policy, disabled until somebody enables it.
+
+    Args:
+        field: the path of the field that must say yes (:func:`governance.consent.says_yes`).
+        actions: ids of marketing actions.
+
+    Raises:
+        ValidationError: of ``name``, ``field`` or ``actions``: it can't be.
+    """
+    policy = ConsentPolicy(
+        name=checked_name(ConsentPolicy, name), description=description.strip(), field=_consent_field(field)
+    )
+    with _naming(ConsentPolicy):
+        lock()
+        check_actions(actions)
+        policy.save()
+        policy.marketing_actions.set(MarketingAction.objects.filter(pk__in=actions))
+        audit.record("consent_policy.created", policy, after=audit.state(policy, *_TOLD_OF_CONSENT))
+    return policy
+
+
+def edit_consent_policy(
+    policy_id: uuid.UUID,
+    version: int,
+    *,
+    name: str,
+    description: str,
+    field: str,
+    actions: Collection[str],
+) -> ConsentPolicy:
+    """Change a consent policy. Of an enabled one, that holds at once.
+
+    Args:
+        version: of the policy that the page showed.
+
+    Raises:
+        ValidationError: as :func:`create_consent_policy`; or somebody else changed or deleted it meanwhile.
+    """
+    with _naming(ConsentPolicy), consent.changing():
+        policy = _found_consent_policy(policy_id)
+        if policy.version != version:
+            raise _edited_meanwhile()
+        before = audit.state(policy, *_TOLD_OF_CONSENT)
+        policy.name, policy.description = checked_name(ConsentPolicy, name, policy), description.strip()
+        policy.field = _consent_field(field)
+        check_actions(actions)
+        policy.version += 1
+        policy.save()
+        policy.marketing_actions.set(MarketingAction.objects.filter(pk__in=actions))
+        audit.record("consent_policy.edited", policy, before, audit.state(policy, *_TOLD_OF_CONSENT))
+    return policy
+
+
+def switch_consent_policy(policy_id: uuid.UUID, *, enabled: bool) -> ConsentPolicy:
+    """Let a consent policy hold, or not any more. Members to whom it matters are exported anew: those who do not
+    consent and were exported before get one last record. Raises ValidationError: it was deleted.
+    """
+    with consent.changing():
+        policy = _found_consent_policy(policy_id)
+        if policy.enabled != enabled:
+            policy.enabled = enabled
+            policy.save(update_fields=["enabled", "updated_at"])
+            audit.record("consent_policy.enabled" if enabled else "consent_policy.disabled", policy)
+    return policy
+
+
+def delete_consent_policy(policy_id: uuid.UUID) -> None:
+    """Delete a consent policy, as if it was disabled first; does nothing when it is gone already."""
+    with consent.changing():
+        policy = ConsentPolicy.objects.select_related("field").filter(pk=policy_id).first()
+        if policy is not None:
+            audit.record("consent_policy.deleted", policy, audit.state(policy, *_TOLD_OF_CONSENT))
+            policy.delete()
+
+
+def _found_consent_policy(policy_id: uuid.UUID) -> ConsentPolicy:
+    policy = ConsentPolicy.objects.select_related("field").filter(pk=policy_id).first()
+    if policy is None:
+        raise ValidationError(_("This policy was deleted meanwhile."))
+    return policy
+
+
+def _consent_field(path: str) -> SchemaField:
+    field = SchemaField.objects.filter(path=path, type__in=ConsentPolicy.FIELD_TYPES).first()
+    if field is None or path.partition(".")[0] in RESERVED_KEYS:
+        raise ValidationError({"field": _("Choose a field of the schema that is a text, or true or false.")})
+    return field

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from django.urls import path
 
-from governance.views import actions, labels, policies, wizard
+from governance.views import actions, consent, labels, policies, wizard
 
 app_name = "governance"
 urlpatterns = [
@@ -15,6 +15,11 @@ urlpatterns = [
     path("policies/<uuid:policy_id>/discard/", wizard.discard, name="policy_discard"),
     path("policies/<uuid:policy_id>/switch/", policies.switch, name="policy_switch"),
     path("policies/<uuid:policy_id>/delete/", policies.delete, name="policy_delete"),
+    path("consent-policies/", consent.policies, name="consent_policies"),
+    path("consent-policies/new/", consent.new, name="consent_policy_new"),
+    path("consent-policies/<uuid:policy_id>/edit/", consent.edit, name="consent_policy_edit"),
+    path("consent-policies/<uuid:policy_id>/switch/", consent.switch, name="consent_policy_switch"),
+    path("consent-policies/<uuid:policy_id>/delete/", consent.delete, name="consent_policy_delete"),
     path("marketing-actions/", actions.actions, name="actions"),
     path("marketing-actions/new/", actions.new, name="action_new"),
     path("marketing-actions/<uuid:action_id>/edit/", actions.edit, name="action_edit"),

@@ -21,14 +21,15 @@ from django.db.models import Exists, Min, OuterRef, QuerySet
 from django.utils import timezone
 from django.utils.translation import gettext_noop
 
+from activation import consent
 from activation.export import lanes, outbox
 from activation.export.claims import Claim, Claims
 from activation.export.lanes import Lease
 from activation.export.pace import Pace
-from activation.export.records import Builder, Layout, Reader, Row
+from activation.export.records import Builder, LastRecord, Layout, Reader, Row
 from activation.export.settle import Later, Outcome, settle
 from activation.export.ways import Way, open_way
-from activation.models import Dataflow, Lane, PendingExport
+from activation.models import Dataflow, ExportReason, Lane, PendingExport
 from destinations.connectors.base import ConnectorError, Delivered, Record, Refused, Result, TryAgain
 from destinations.fields import KeyLost
 
@@ -142,6 +143,7 @@ class _Delivery:
         self._reader: Reader | None = None
         self._builder: Builder | None = None
         self._built: Any = None  # what the builder was compiled from
+        self._consents: tuple[str, ...] = ()
         self._most = FIRST_BATCH
         self._claims = Claims(lease)
 
@@ -193,7 +195,13 @@ class _Delivery:
             self.wait = self.pace.wait(now)
             return None
         self.wait = 0.0
-        claimed = self._claims.next(self._reader, most, flying.ids if flying else ())
+        under_way = flying.ids if flying else ()
+        claimed = self._claims.next(self._reader, most, under_way)
+        # Asked after the claim: a policy that is enabled later queues whom it concerns anew, and these rows stay.
+        while claimed and (consents := consent.paths(dataflow)) != self._consents:
+            self._consents = consents
+            way = self._open(dataflow)
+            claimed = self._claims.next(self._reader, most, under_way)
         return self._build(claimed, way, now) if claimed else None
 
     def _build(self, claimed: Sequence[tuple[Claim, Row]], way: Way, now: float) -> _Batch:
@@ -203,7 +211,9 @@ class _Delivery:
         limited, room = self.pace.limited, BATCH_BYTES
         for claim, row in claimed:
             snapshot = self._reader.snapshot(row)
-            built = self._builder.build(snapshot, reason=claim.reason)
+            built = self._builder.build(snapshot, reason=claim.reason, tried=claim.attempts > 0)
+            if isinstance(built, LastRecord):
+                claim = claim._replace(reason=ExportReason.CONSENT.value)  # for the receipt: it is told once
             if not isinstance(built, Record):
                 batch.outcomes.append(Outcome(claim, built))
             elif len(built.data) > room and batch.sending:
@@ -240,12 +250,13 @@ class _Delivery:
         Raises:
             ConnectorError, KeyLost: there is no way to the destination.
         """
-        built = (dataflow.version, dataflow.destination.version)
+        built = (dataflow.version, dataflow.destination.version, self._consents)
         if built != self._built:
-            layout = Layout.of(dataflow)
+            layout = Layout.of(dataflow, self._consents)
             self._builder, self._built = Builder(layout), built
             self._reader = Reader(
                 dataflow_id=dataflow.pk if layout.delivery_of else None,
+                told_by=dataflow.pk if layout.consents else None,
                 bare=not layout.tells_of_segments,
                 groups=layout.groups,
             )

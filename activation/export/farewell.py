@@ -18,7 +18,7 @@ from django.utils import timezone
 from activation.export import lanes
 from activation.export.records import Builder, Layout, Reader
 from activation.export.ways import open_way
-from activation.models import Dataflow, Delivery, Farewell
+from activation.models import Dataflow, Delivery, ExportReason, Farewell
 from destinations.connectors.base import ConnectorError, Record, TryAgain
 from destinations.fields import KeyLost
 
@@ -31,8 +31,11 @@ AT_ONCE = 1_000
 
 
 def queue(profile_id: uuid.UUID) -> int:
-    """Write the last records of a profile, in the current transaction. Returns how many."""
-    told = Delivery.objects.filter(profile=profile_id).values("dataflow")
+    """Write the last records of a profile, in the current transaction. Returns how many.
+
+    Who withdrew consent has had one.
+    """
+    told = Delivery.objects.filter(profile=profile_id).exclude(reason=ExportReason.CONSENT).values("dataflow")
     live = Dataflow.objects.filter(pk__in=told).exclude(state=Dataflow.State.DRAFT)
     now = timezone.now()
     rows = []

@@ -19,17 +19,20 @@ from typing import Any, NamedTuple, TypeAlias
 import orjson
 import structlog
 from django.db import connection
+from django.utils import timezone
 from django.utils.translation import gettext_noop
 
 from activation.export.hashing import hash_at, hashed
-from activation.models import Dataflow, FailedExport, MappedAttribute, MappedSegment
+from activation.models import Dataflow, ExportReason, FailedExport, MappedAttribute, MappedSegment
 from destinations.connectors.base import Record
 from destinations.models import Destination
+from governance.consent import says_yes
 from profiles.models import IdentityNamespace
 
 log = structlog.get_logger(__name__)
 
 NOT_THERE = gettext_noop("Mandatory but not there")
+NO_CONSENT = gettext_noop("No consent")
 MOST_OTHERS = 32  # groups of attributes that the database looks for, to leave them out
 MAX_PARTITION_KEY = 256  # characters; Kinesis' limit
 # Parts that every record has as a whole: mapping a path below them adds nothing.
@@ -60,6 +63,7 @@ class Snapshot:
 
     Args:
         version: how many records of the profile were delivered before; 0 where nobody asked.
+        told: the last of them was an ordinary one, and not for want of consent; False where nobody asked.
     """
 
     profile_id: uuid.UUID
@@ -67,6 +71,13 @@ class Snapshot:
     identities: Sequence[tuple[str, str]] = ()  # (namespace code in lower case, value)
     memberships: Sequence[Membership] = ()
     version: int = 0
+    told: bool = False
+
+
+class LastRecord(Record):
+    """Says of a profile that does not consent any more that it left the mapped segments, to who knows it."""
+
+    __slots__ = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +99,7 @@ class Layout:
         mapped_at: for each mapped segment when it was mapped and when that was last changed.
         delivery_of: the dataflow's id, where records tell of their delivery; else empty.
         hashed: mapped paths of which records hold the SHA-256 (:mod:`activation.export.hashing`).
+        consents: paths of the fields that must say yes (:mod:`governance.consent`).
     """
 
     attributes: Sequence[tuple[str, bool]]
@@ -97,6 +109,7 @@ class Layout:
     mapped_at: Mapping[str, tuple[datetime, datetime]] = field(default_factory=dict)
     delivery_of: str = ""
     hashed: Sequence[str] = ()
+    consents: Sequence[str] = ()
 
     @property
     def tells_of_segments(self) -> bool:
@@ -105,17 +118,17 @@ class Layout:
 
     @property
     def groups(self) -> frozenset[str]:
-        """The attributes, or groups of them, that records are made of."""
-        paths = [path for path, _ in self.attributes]
+        """The attributes, or groups of them, that records are made of, and that decide whether there is one."""
+        paths = [*(path for path, _ in self.attributes), *self.consents]
         by, _, key = self.partition_key.partition(":")
         return frozenset(path.split(".", 1)[0] for path in [*paths, *([key] if by == "attribute" else [])])
 
     @classmethod
-    def of(cls, dataflow: Dataflow) -> Layout:
+    def of(cls, dataflow: Dataflow, consents: Sequence[str] = ()) -> Layout:
         """The layout of what is live. Two queries at most."""
         destination = dataflow.destination
         mapped_at = {}
-        if destination.include_segment_timestamps:
+        if destination.include_segment_timestamps or consents:
             rows = MappedSegment.objects.filter(dataflow=dataflow)
             mapped_at = {row.segment_id: (row.created_at, row.updated_at) for row in rows}
         mapped = MappedAttribute.objects.filter(dataflow=dataflow).order_by("position")
@@ -128,6 +141,7 @@ class Layout:
             include_timestamps=destination.include_segment_timestamps,
             mapped_at=mapped_at,
             delivery_of=str(dataflow.pk) if destination.include_delivery else "",
+            consents=consents,
         )
 
 
@@ -138,6 +152,7 @@ class Reader:
 
     Args:
         dataflow_id: whose delivered versions are read along; None where they do not matter.
+        told_by: the dataflow of which is read along whom it told of; None where that does not matter.
         bare: memberships are read without what is told of their segments.
         groups: of the attributes that are wanted; None for all. Others may be in a snapshot, until the reader has seen
             that profiles have them: then the database leaves them out.
@@ -147,6 +162,7 @@ class Reader:
         self,
         *,
         dataflow_id: uuid.UUID | None = None,
+        told_by: uuid.UUID | None = None,
         bare: bool = False,
         groups: Collection[str] | None = None,
     ) -> None:
@@ -155,28 +171,25 @@ class Reader:
         # SQLite would take longer to leave something out than we to read it.
         self._groups = set(groups) if groups is not None and connection.vendor == "postgresql" else None
         self._others: list[str] = []
-        version = (
-            "(SELECT d.version FROM activation_delivery d WHERE d.profile_id = p.id AND d.dataflow_id = %s)"
-            if dataflow_id
-            else "NULL"
-        )
+        receipt = "(SELECT {} FROM activation_delivery d WHERE d.profile_id = p.id AND d.dataflow_id = %s)"
+        version = receipt.format("d.version") if dataflow_id else "NULL"
+        told = receipt.format(f"d.reason <> '{ExportReason.CONSENT}'") if told_by else "NULL"
         if connection.vendor == "postgresql":
             array, all_of, self._among = "json_build_array", "json_agg({})::text", "= ANY(%s)"
         else:
             array, all_of = "json_array", "json_group_array({})"
             self._among = "IN (SELECT value FROM json_each(%s))"
         identity = all_of.format(f"{array}(i.namespace_id, i.value)")
-        told = "" if bare else ", s.name, s.created_at, s.updated_at"
+        more = "" if bare else ", s.name, s.created_at, s.updated_at"
         join = "" if bare else " JOIN profiles_segment s ON s.id = m.segment_id"
-        membership = all_of.format(f"{array}(m.segment_id, m.status, m.last_qualification_time{told})")
+        membership = all_of.format(f"{array}(m.segment_id, m.status, m.last_qualification_time{more})")
         self._parts = (
-            f"{version},"  # noqa: S608  (only the literals above)
+            f"{version}, {told},"  # noqa: S608  (only the literals above)
             f" (SELECT {identity} FROM profiles_identity i WHERE i.profile_id = p.id),"
             f" (SELECT {membership} FROM profiles_segmentmembership m{join} WHERE m.profile_id = p.id)"
         )
-        self._of: list[Any] = []
-        if dataflow_id:
-            self._of = [dataflow_id if connection.vendor == "postgresql" else dataflow_id.hex]
+        asked = [key for key in (dataflow_id, told_by) if key]
+        self._of: list[Any] = [key if connection.vendor == "postgresql" else key.hex for key in asked]
 
     def columns(self) -> tuple[str, list[Any]]:
         """What to select of a profile ``p`` for :meth:`snapshot`, and its parameters."""
@@ -200,7 +213,7 @@ class Reader:
 
     def snapshot(self, row: Row) -> Snapshot:
         """Of a row of :meth:`columns`."""
-        profile_id, attributes, version, identities, memberships = row
+        profile_id, attributes, version, told, identities, memberships = row
         codes = self._codes
         tree = _attributes(attributes)
         if self._groups is not None and len(self._others) < MOST_OTHERS and not tree.keys() <= self._groups:
@@ -211,6 +224,7 @@ class Reader:
             [(codes[pk], value) for pk, value in _rows(identities) if pk in codes],
             [Membership(*each) for each in _rows(memberships)],
             version or 0,
+            bool(told),
         )
 
 
@@ -249,15 +263,25 @@ class Builder:
         self._plan = _plan([each for each in keys if not _has_ancestor(each, set(paths))])
         self._mandatory = [(path, path.split(".")) for path, mandatory in layout.attributes if mandatory]
         self._hashed = [path.split(".") for path in layout.hashed]
+        self._consents = [(path, path.split(".")) for path in layout.consents]
         self._by, _, self._key = layout.partition_key.partition(":")
 
-    def build(self, snapshot: Snapshot, *, reason: str = "") -> Record | Unsendable:
+    def build(self, snapshot: Snapshot, *, reason: str = "", tried: bool = False) -> Record | Unsendable:
         """The record of a profile, or why it has none. Never raises: one profile does not stop the others.
+
+        A profile that does not consent has none, but one :class:`LastRecord` where it had an ordinary one before.
 
         Args:
             reason: what starts the export, for the delivery details.
+            tried: one was sent before, and nobody knows whether it arrived.
         """
         try:
+            if self._consents and (denied := self._denied(snapshot)):
+                if snapshot.told or tried:
+                    return self._last(snapshot)
+                return Unsendable(
+                    FailedExport.Kind.EXCLUDED, "ConsentMissing", f"{NO_CONSENT}: {', '.join(denied)}"
+                )
             if self._mandatory and (missing := self.missing(snapshot)):
                 return Unsendable(
                     FailedExport.Kind.EXCLUDED,
@@ -280,12 +304,24 @@ class Builder:
             reason = f"The record could not be built ({type(error).__name__})."
             return Unsendable(FailedExport.Kind.FAILED, "InternalError", reason)
 
-    def farewell(self, snapshot: Snapshot, at: datetime) -> Record:
+    def farewell(self, snapshot: Snapshot, at: datetime, reason: str = "erasure") -> Record:
         """The last record of a profile that is erased: its identities, every membership as exited, no attributes."""
         moment = at.astimezone(UTC).isoformat(timespec="milliseconds")
         left = [m._replace(status="exited", last_qualification_time=moment) for m in snapshot.memberships]
-        tree = self._tree(replace(snapshot, attributes={}, memberships=left), "erasure")
+        tree = self._tree(replace(snapshot, attributes={}, memberships=left), reason)
         return Record(self._partition_key(snapshot), _encode(tree))
+
+    def _last(self, snapshot: Snapshot) -> LastRecord:
+        """The same of the mapped segments alone."""
+        mapped = [m for m in snapshot.memberships if m.segment_id in self._layout.mapped_at]
+        record = self.farewell(
+            replace(snapshot, memberships=mapped), timezone.now(), reason=ExportReason.CONSENT.value
+        )
+        return LastRecord(record.partition_key, record.data)
+
+    def _denied(self, snapshot: Snapshot) -> list[str]:
+        """The fields that must say yes, and do not."""
+        return [path for path, keys in self._consents if not says_yes(value_at(snapshot.attributes, keys))]
 
     def missing(self, snapshot: Snapshot) -> list[str]:
         """Mandatory paths that the profile lacks. A value that is there but empty is there; null is not."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections import defaultdict
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from functools import cache
 from typing import Any
 
@@ -65,15 +65,19 @@ def queue_exports(sender: Any = None, *, changes: Sequence[ProfileChange], **_kw
 
 
 def _knew(changes: Sequence[ProfileChange]) -> set[Pair]:
-    """Dataflows that exported, or were to export, a profile that was merged or what it was merged into. Four queries.
+    """Dataflows that exported, or were to export, a profile that was merged or what it was merged into. Six queries
+    at most.
 
-    The rows of merged profiles go with them. Their dead letters stay: runs have counted them.
+    The rows of merged profiles go with them. Their dead letters stay: runs have counted them. So does what says that a
+    dataflow knows the customer.
     """
     stayed = {loser: change.profile_id for change in changes for loser in change.merged}
     either = {*stayed, *stayed.values()}
     # All that this transaction queues or lets go, before any of it: delivery locks the same rows, in the same order.
     known = outbox.lock({*stayed, *(change.profile_id for change in changes)})
-    known |= set(Delivery.objects.filter(profile__in=either).values_list("dataflow_id", "profile_id"))
+    receipts = list(Delivery.objects.filter(profile__in=either))
+    known |= {(receipt.dataflow_id, receipt.profile_id) for receipt in receipts}
+    _keep_receipts(receipts, stayed)
     survivors = MergedProfile.objects.filter(pk=OuterRef("profile_id")).values("survivor_id")
     FailedExport.objects.filter(profile__in=stayed).update(profile=Subquery(survivors))
     return {
@@ -81,6 +85,27 @@ def _knew(changes: Sequence[ProfileChange]) -> set[Pair]:
         for dataflow_id, profile_id in known
         if profile_id in either
     }
+
+
+def _keep_receipts(receipts: Sequence[Delivery], stayed: Mapping[uuid.UUID, uuid.UUID]) -> None:
+    """Have a merged profile be known where what it was made of is: else nobody is told when it does not consent."""
+    own = {(receipt.dataflow_id, receipt.profile_id): receipt for receipt in receipts}
+    moved: dict[Pair, Delivery] = {}
+    known_again = []
+    for receipt in receipts:
+        if receipt.profile_id not in stayed or receipt.reason == ExportReason.CONSENT:
+            continue
+        pair = receipt.dataflow_id, stayed[receipt.profile_id]
+        if pair not in own:
+            moved[pair] = receipt
+        elif own[pair].reason == ExportReason.CONSENT:
+            known_again.append(own[pair].pk)
+    if moved:
+        for (_dataflow_id, profile_id), receipt in moved.items():
+            receipt.profile_id = profile_id
+        Delivery.objects.bulk_update(moved.values(), ["profile"])
+    if known_again:
+        Delivery.objects.filter(pk__in=known_again).update(reason=ExportReason.IDENTITY)
 
 
 def _joined_or_left(changes: Sequence[ProfileChange]) -> set[Pair]:
@@ -107,13 +132,16 @@ def _is_change_of_membership(transition: Transition) -> bool:
 
 
 def _written(changes: Sequence[ProfileChange]) -> set[Pair]:
-    """Whose mapped attributes were written, in which dataflow. One query."""
+    """Whose mapped attributes were written, or what they consent to, in which dataflow. One query."""
     if not any(change.written_paths for change in changes):
         return set()
     by_path: dict[str, set[uuid.UUID]] = defaultdict(set)  # mapped path → dataflows
     above: dict[str, set[uuid.UUID]] = defaultdict(set)  # path above a mapped one → dataflows
-    mapped = MappedAttribute.objects.filter(dataflow__state__in=LIVE)
-    for dataflow_id, path in mapped.values_list("dataflow_id", "field__path"):
+    mapped = MappedAttribute.objects.filter(dataflow__state__in=LIVE).order_by()
+    policies = "destination__marketing_actions__consent_policies"
+    asking = Dataflow.objects.filter(**{f"{policies}__enabled": True}, state__in=LIVE)
+    rows = mapped.values_list("dataflow_id", "field__path")
+    for dataflow_id, path in rows.union(asking.values_list("pk", f"{policies}__field__path"), all=True):
         if path.split(".", 1)[0] in ALWAYS_THERE:
             continue
         by_path[path].add(dataflow_id)

@@ -11,7 +11,7 @@ from django.utils.safestring import SafeString
 from django.utils.translation import gettext
 
 from activation import selectors
-from activation.export.records import NOT_THERE
+from activation.export.records import NO_CONSENT, NOT_THERE
 from activation.models import Dataflow
 from destinations.connectors.base import Text
 from destinations.models import Destination
@@ -47,8 +47,9 @@ def activations_of(segments: Iterable[Segment]) -> dict[str, selectors.Activatio
 @register.filter
 def reason_in_words(reason: str) -> str:
     """Why a profile was not exported, in the reader's language where the words are ours and not the other side's."""
-    if reason.startswith(NOT_THERE):
-        return gettext(NOT_THERE) + reason.removeprefix(NOT_THERE)
+    for words in (NOT_THERE, NO_CONSENT):
+        if reason.startswith(words):
+            return gettext(words) + reason.removeprefix(words)
     return gettext(reason)
 
 

@@ -24,6 +24,7 @@ from activation.forms import AttributesPost, SegmentQuery, SegmentsPost, number_
 from activation.selectors import ChosenAttribute, Selection
 from activation.views.common import find_destination, is_htmx, part, person
 from destinations.models import Destination
+from governance.consent import policies_for
 from profiles import selectors as store
 from profiles.models import SchemaField
 
@@ -287,10 +288,12 @@ def _review_page(
     destination = selection.destination
     page = selectors.segment_page(request.GET.get("page"), among=selection.segments())
     added = list(selection.added_segments().values_list("pk", flat=True)) if selection.is_live else []
+    actions = list(destination.marketing_actions.all())
     context = _wizard(selection, "review") | _problem(problem)
     context |= {
         "violations": selection.violations(),
-        "marketing_actions": list(destination.marketing_actions.all()),
+        "marketing_actions": actions,
+        "consent_policies": policies_for([action.pk for action in actions]),
         "page": page,
         "segment_count": selection.segment_count(),
         "rows": selection.attributes(),

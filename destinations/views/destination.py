@@ -23,6 +23,7 @@ from destinations.connectors.base import ConnectorError, Text
 from destinations.fields import KeyLost
 from destinations.models import Destination
 from destinations.views import connect
+from governance.consent import policies_for
 
 VIEW = "destinations.view_destination"
 MANAGE = "destinations.manage_destinations"
@@ -163,6 +164,7 @@ def _page(
 ) -> HttpResponse:
     """The page on a tab. ``part``: what the tab shows, where it is there already."""
     kind = destination.type
+    actions = list(destination.marketing_actions.all())
     context = {
         "destination": destination,
         "tabs": [
@@ -176,7 +178,8 @@ def _page(
         "part": part is not None,
         "target_label": kind.destination_form.base_fields[kind.destination_form.target_field].label,
         "account_settings": connect.shown_settings(kind, destination.account.settings),
-        "marketing_actions": list(destination.marketing_actions.all()),
+        "marketing_actions": actions,
+        "consent_policies": policies_for([action.pk for action in actions]),
         **_lost(destination),
     }
     return render(request, "destinations/destination.html", context | (part or {}))

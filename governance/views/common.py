@@ -15,6 +15,12 @@ MANAGE_LABELS = "governance.manage_labels"
 PAGE_SIZE = 25
 
 
+def version_of(request: HttpRequest) -> int:
+    """The version of a policy that the page showed; 0, which is none, where it is missing or no number."""
+    text = request.POST.get("version", "")
+    return int(text) if text.isascii() and text.isdecimal() and len(text) < 10 else 0
+
+
 def add_errors(form: forms.Form, error: ValidationError) -> None:
     """Tell at its fields why a service refused; at the top what is about none that the form has."""
     if not hasattr(error, "error_dict"):

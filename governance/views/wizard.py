@@ -21,7 +21,7 @@ from governance.enforcement import Violated, Violation
 from governance.forms import ActionsForm, GroupRow, NameForm, place_of, read_condition
 from governance.models import Label, MarketingAction, Policy
 from governance.services import Draft
-from governance.views.common import MANAGE_POLICIES, VIEW, add_errors
+from governance.views.common import MANAGE_POLICIES, VIEW, add_errors, version_of
 
 STEPS = {
     "policy-name": "governance:policy_name",
@@ -56,7 +56,7 @@ def name(request: HttpRequest, policy_id: uuid.UUID) -> HttpResponse:
     form = NameForm(request.POST or None, initial={"name": draft.name, "description": draft.description})
     if request.method == "POST" and form.is_valid():
         try:
-            policy = services.save_draft(policy_id, _version(request), **form.cleaned_data)
+            policy = services.save_draft(policy_id, version_of(request), **form.cleaned_data)
         except ValidationError as error:
             add_errors(form, error)
         else:
@@ -85,7 +85,7 @@ def labels(request: HttpRequest, policy_id: uuid.UUID) -> HttpResponse:
                 condition = condition.without_group(place)
             elif request.POST.get("action") == "next":
                 condition.check(Label.objects.values_list("code", flat=True))
-            policy = services.save_draft(policy_id, _version(request), condition=condition)
+            policy = services.save_draft(policy_id, version_of(request), condition=condition)
         except ValidationError as error:
             problem = " ".join(error.messages)
         else:
@@ -112,7 +112,7 @@ def actions(request: HttpRequest, policy_id: uuid.UUID) -> HttpResponse:
         try:
             if request.POST.get("action") == "next":
                 services.check_actions(chosen)
-            policy = services.save_draft(policy_id, _version(request), actions=chosen)
+            policy = services.save_draft(policy_id, version_of(request), actions=chosen)
         except ValidationError as error:
             add_errors(form, error)
         else:
@@ -131,7 +131,7 @@ def review(request: HttpRequest, policy_id: uuid.UUID) -> HttpResponse:
     violations, problem = list[Violation](), ""
     if request.method == "POST":
         try:
-            policy = services.finish_policy(policy_id, _version(request))
+            policy = services.finish_policy(policy_id, version_of(request))
         except Violated as violated:
             violations = violated.violations
         except ValidationError as error:
@@ -162,7 +162,7 @@ def review(request: HttpRequest, policy_id: uuid.UUID) -> HttpResponse:
 def discard(request: HttpRequest, policy_id: uuid.UUID) -> HttpResponse:
     """Drop the changes that were not finished."""
     try:
-        services.discard_draft(_own(policy_id).pk, _version(request))
+        services.discard_draft(_own(policy_id).pk, version_of(request))
     except ValidationError as error:
         messages.error(request, " ".join(error.messages))
     else:
@@ -178,11 +178,6 @@ def _own(policy_id: uuid.UUID) -> Policy:
     if policy is None or policy.core:
         raise Http404
     return policy
-
-
-def _version(request: HttpRequest) -> int:
-    text = request.POST.get("version", "")
-    return int(text) if text.isascii() and text.isdecimal() and len(text) < 10 else 0
 
 
 def _unfinished(draft: Draft) -> str:
@@ -227,5 +222,5 @@ def _render(
     }
     wrong = (form is not None and form.errors) or context.get("problem") or context.get("violations")
     if wrong and policy:  # who has not seen what somebody else saved does not overwrite it by pressing again
-        frame["version"] = _version(request)
+        frame["version"] = version_of(request)
     return render(request, template, frame | context, status=422 if wrong else 200)

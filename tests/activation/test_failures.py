@@ -291,7 +291,7 @@ def test_one_takes_few_queries(
 ) -> None:
     Destination.objects.update(include_delivery=True, include_segment_timestamps=True)
     failure = fail(run)
-    with django_assert_max_num_queries(10):
+    with django_assert_max_num_queries(11):
         client.get(reverse("activation:failure", args=[failure.pk]))
 
 

@@ -25,6 +25,7 @@ NOT_RECORDED = {
     "access/services.py:keep_an_administrator": READ,
     "access/services.py:rotate_second_factors": "the same secrets, encrypted anew by the command that is recorded",
     "activation/alerts/services.py:mark_read": "a person's own bell",
+    "activation/services.py:follow_consent": "what changed what policies ask is recorded",
     "activation/services.py:save_segments": DRAFT,
     "activation/services.py:add_found_segments": DRAFT,
     "activation/services.py:clear_segments": DRAFT,

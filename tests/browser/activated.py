@@ -132,7 +132,7 @@ from activation.services import Choice
 from destinations.models import Destination
 from governance import services as governance
 from governance.conditions import Condition
-from governance.models import Label, MarketingAction, Policy
+from governance.models import ConsentPolicy, Label, MarketingAction, Policy
 from profiles.ingest import Fragment, ingest
 from profiles.models import SchemaField, Segment
 
@@ -147,6 +147,17 @@ if label is None:
     policy = governance.save_draft(policy.pk, 1, condition=condition, actions=(str(action.pk),))
     governance.enable_policy(governance.finish_policy(policy.pk, policy.version).pk)
     governance.start_policy(name="Not finished", description="")
+    consent = governance.create_consent_policy(
+        name="제휴사에는 동의한 고객만 — only who agreed to sharing", description="동의", field="consents.share.val",
+        actions=[str(action.pk)],
+    )
+    governance.switch_consent_policy(consent.pk, enabled=True)
+    analytics = MarketingAction.objects.get(name="Analytics")
+    governance.create_consent_policy(
+        name="Analytics with consent", description="", field="consents.marketing.email.val",
+        actions=[str(analytics.pk)],
+    )
+    Destination.objects.get(name="Profile exports").marketing_actions.add(analytics)
     destination = Destination.objects.create(
         account=Destination.objects.get(name="Profile exports").account, name="Exchange with partners 제휴사",
         settings={"stream": "profile-exports"}, created_by=by,
@@ -167,6 +178,8 @@ print(json.dumps({
     "forbidden": str(Destination.objects.get(name="Exchange with partners 제휴사").pk),
     "policy": str(Policy.objects.get(name__startswith="제휴").pk),
     "own_label": str(label.pk),
+    "consent": str(ConsentPolicy.objects.get(enabled=True).pk),
+    "asking": str(ConsentPolicy.objects.get(enabled=False).pk),
     "action": str(MarketingAction.objects.get(name__startswith="Partner").pk),
 }))
 """
@@ -214,6 +227,8 @@ class Governed:
 
     forbidden: str
     policy: str
+    consent: str
+    asking: str
     own_label: str
     action: str
 

@@ -181,7 +181,7 @@ def test_a_page_takes_the_same_queries_whatever_is_activated(
     dataflow = DataflowFactory.create(segments=SegmentFactory.create_batch(30), attributes=["personID"])
     dataflow.destination.marketing_actions.set(MarketingAction.objects.all())
     waiting(dataflow, 30)
-    with django_assert_max_num_queries(10):
+    with django_assert_max_num_queries(11):
         text = text_of(client.get(dataflow.destination.get_absolute_url()))
     assert "30 segments, 1 attribute" in text
 

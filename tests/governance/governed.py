@@ -9,11 +9,12 @@ from typing import Any
 from governance import services
 from governance.conditions import Condition
 from governance.enforcement import Use
-from governance.models import Label, MarketingAction, Policy
+from governance.models import ConsentPolicy, Label, MarketingAction, Policy
 from profiles.models import SchemaField, Segment
 from tests.factories import SchemaFieldFactory
 
 THIRD_PARTY = "Export to Third Party"
+SHARE = "consents.share.val"
 
 
 def action(name: str = THIRD_PARTY) -> MarketingAction:
@@ -44,6 +45,29 @@ def make_policy(condition: dict[str, Any], *actions: str, name: str = "Ours", en
     )
     policy = services.finish_policy(policy.pk, policy.version)
     return services.enable_policy(policy.pk) if enabled else policy
+
+
+def make_consent_policy(
+    field: str = SHARE, *actions: str, name: str = "", enabled: bool = True
+) -> ConsentPolicy:
+    """``actions`` are names of marketing actions."""
+    chosen = [str(action(each).pk) for each in actions or (THIRD_PARTY,)]
+    policy = services.create_consent_policy(
+        name=name or f"Consent {field}", description="", field=field, actions=chosen
+    )
+    return services.switch_consent_policy(policy.pk, enabled=True) if enabled else policy
+
+
+def edit_consent_policy(policy: ConsentPolicy, **changes: Any) -> ConsentPolicy:
+    """Change some of what a consent policy says."""
+    policy = ConsentPolicy.objects.get(pk=policy.pk)
+    says = {
+        "name": policy.name,
+        "description": policy.description,
+        "field": policy.field.path,
+        "actions": [str(each.pk) for each in policy.marketing_actions.all()],
+    }
+    return services.edit_consent_policy(policy.pk, policy.version, **(says | changes))
 
 
 def use(*paths: str, segments: Sequence[Segment] = (), actions: Sequence[str] = (THIRD_PARTY,)) -> Use:
