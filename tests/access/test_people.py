@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 import threading
+from collections.abc import Callable
+from datetime import timedelta
 
 import pytest
 from allauth.account.models import EmailAddress
@@ -13,6 +15,7 @@ from django.core import mail
 from django.core.exceptions import PermissionDenied
 from django.db import connection
 from django.test import Client
+from django.utils import timezone
 from pytest_django import DjangoAssertNumQueries
 
 from access import selectors, services
@@ -207,18 +210,59 @@ def test_the_django_admin_keeps_the_last_administrator_too(admin_client: Client,
     assert admin_user.is_superuser
 
 
+def _deactivate(actor: User, victim: User) -> None:
+    services.switch_person(victim, active=False, by=actor)
+
+
+def _delete(actor: User, victim: User) -> None:
+    services.delete_person(victim, by=actor)
+
+
+def _demote(actor: User, victim: User) -> None:
+    services.edit_person(
+        victim, username=victim.username, email="", first_name="", last_name="", given=[], by=actor
+    )
+
+
+def _demote_in_the_admin(actor: User, victim: User) -> None:
+    fields = {
+        "username": victim.username,
+        "is_active": "on",
+        "date_joined_0": "2026-01-01",
+        "date_joined_1": "00:00",
+    }
+    if signed_in(actor).post(f"/admin/auth/user/{victim.pk}/change/", fields).status_code != 302:
+        raise services.LastAdministrator
+
+
+def _delete_in_the_admin(actor: User, victim: User) -> None:
+    if signed_in(actor).post(f"/admin/auth/user/{victim.pk}/delete/", {"post": "yes"}).status_code != 302:
+        raise services.LastAdministrator
+
+
+def _delete_among_others(actor: User, victim: User) -> None:
+    fields = {"action": "delete_selected", "_selected_action": [victim.pk], "post": "yes"}
+    signed_in(actor).post("/admin/auth/user/", fields)
+    if User.objects.filter(pk=victim.pk).exists():
+        raise services.LastAdministrator
+
+
 @pytest.mark.django_db(transaction=True)
-def test_two_administrators_do_not_send_each_other_away() -> None:
-    one, other = person("Administrator").pk, person("Administrator").pk
+@pytest.mark.parametrize(
+    "act",
+    [_deactivate, _delete, _demote, _demote_in_the_admin, _delete_in_the_admin, _delete_among_others],
+)
+def test_two_administrators_do_not_send_each_other_away(act: Callable[[User, User], None]) -> None:
+    one, other = (User.objects.create_superuser(name).pk for name in ("one", "other"))
     barrier = threading.Barrier(2)
     outcomes: list[str] = []
 
-    def deactivate(by: int, pk: int) -> None:
+    def try_it(by: int, pk: int) -> None:
         actor, victim = User.objects.get(pk=by), User.objects.get(pk=pk)
         actor.get_all_permissions()  # the page has asked
         try:
             barrier.wait(10)
-            services.switch_person(victim, active=False, by=actor)
+            act(actor, victim)
             outcomes.append("done")
         except services.LastAdministrator:
             outcomes.append("refused")
@@ -226,7 +270,7 @@ def test_two_administrators_do_not_send_each_other_away() -> None:
             connection.close()
 
     pairs = ((one, other), (other, one))
-    threads = [threading.Thread(target=deactivate, args=pair) for pair in pairs]
+    threads = [threading.Thread(target=try_it, args=pair) for pair in pairs]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -286,6 +330,30 @@ def test_roles_that_one_can_not_give_stay_when_one_saves(manager: User, administ
         lee, username="Lee", email="", first_name="", last_name="", given=[role(MANAGER)], by=weak
     )  # fmt: skip
     assert lee.groups.get().name == MANAGER
+
+
+def test_a_manager_of_people_takes_no_token_or_role_of_who_may_more(
+    manager: User, administrator: User
+) -> None:
+    services.save_role(None, name="Reader", rights=["profiles.view_profile"], by=administrator)
+    reader = role("Reader")
+    tomorrow = timezone.now() + timedelta(days=1)
+    token, _text = services.create_token(
+        administrator, name="x", scopes=[], expires_at=tomorrow, by=administrator
+    )
+    client = signed_in(manager)
+
+    assert client.post(f"/account/tokens/{token.pk}/revoke/").status_code == 403
+    assert client.post(f"/people/roles/{reader.pk}/delete/").status_code == 403
+
+    assert administrator.api_tokens.exists() and Role.objects.filter(pk=reader.pk).exists()  # type: ignore[attr-defined]
+    assert (
+        f"/account/tokens/{token.pk}/revoke/"
+        not in client.get(f"/people/{administrator.pk}/").content.decode()
+    )
+    assert (
+        f"/people/roles/{reader.pk}/delete/" not in client.get(f"/people/roles/{reader.pk}/").content.decode()
+    )
 
 
 # --- Own roles -----------------------------------------------------------------------------------------------------
