@@ -57,7 +57,7 @@ def _session(self: Client) -> SessionStore:
 
 
 Client._login = _with_a_signed_cookie  # type: ignore[attr-defined]
-Client.session = property(_session)  # type: ignore[assignment,misc]
+Client.session = property(_session)  # type: ignore[assignment]
 
 
 @pytest.fixture(autouse=True)

@@ -74,6 +74,7 @@ def look(now: datetime | None = None) -> None:
         for dataflow in Dataflow.objects.filter(destination__in=wanted)
         .exclude(state=Dataflow.State.DRAFT)
         .select_related("destination__account")
+        .order_by("destination__name")
     }
     if not dataflows:
         return
@@ -218,15 +219,20 @@ def _in_common(alert: Alert) -> list[Alert]:
     ).exclude(dataflow=alert.dataflow_id)
     whole_account = alert.kind == AlertKind.CREDENTIALS
     return [
-        other
-        for other in found
-        if whole_account or other.dataflow.destination.settings == destination.settings
+        other for other in found if whole_account or _place(other.dataflow.destination) == _place(destination)
     ]
+
+
+def _place(destination: Destination) -> str:
+    try:
+        return destination.target
+    except KeyError:  # not installed any more
+        return str(destination.settings)
 
 
 def _with_destinations(*wanted: Any, **fields: Any) -> QuerySet[Alert]:
     found = Alert.objects.filter(*wanted, **fields).order_by("pk")
-    return found.select_related("dataflow__destination", "part_of")
+    return found.select_related("dataflow__destination__account", "part_of")
 
 
 def _name_to(alerts: Sequence[Alert], destination: Destination) -> None:

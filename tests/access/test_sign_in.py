@@ -188,6 +188,7 @@ def test_an_authenticator_app_is_set_up_and_asked_for(kim: User) -> None:
     assert again.get("/segments/").status_code == 200
 
 
+@pytest.mark.django_db(transaction=True)
 def test_the_trail_tells_of_second_steps_that_came_went_or_failed(kim: User) -> None:
     client = Client()
     sign_in(client)
@@ -203,8 +204,8 @@ def test_the_trail_tells_of_second_steps_that_came_went_or_failed(kim: User) -> 
 
     told = Entry.objects.exclude(action="session.signed_in").filter(object_name="Kim").order_by("pk")
     assert [(entry.actor, entry.action, entry.changes) for entry in told][-6:] == [
-        ("Kim", "user.second_step_added", {"second_step": [None, "recovery_codes"]}),
         ("Kim", "user.second_step_added", {"second_step": [None, "totp"]}),
+        ("Kim", "user.second_step_added", {"second_step": [None, "recovery_codes"]}),
         ("anonymous", "session.refused", {"second_step": [None, "totp"]}),
         ("Kim", "user.recovery_codes_made", {}),
         ("Kim", "user.second_step_removed", {"second_step": ["totp", None]}),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 
 import pytest
 from allauth.socialaccount.models import SocialAccount
@@ -90,25 +91,27 @@ def test_a_form_changes_only_what_it_shows(admin_client: Client, admin_user: Use
         "core": "on",
     }
 
-    for path, fields in {
+    forms: dict[str, dict[str, Any]] = {
         f"/people/{kim.pk}/edit/": {"username": "Kim", "email": "", **rights},
-        "/segment/new/": {"name": "Mine", "rule": "", "state": "live"},
-        "/inlets/new/": {"name": "Mine", "protected": "on", "token_digest": "x", "enabled": ""},
+        "/segment/new/": {"name": "Mine", "rule": "", "action": "draft", "state": "live"},
+        "/inlets/new/": {"name": "Mine", "access": "token", "token_digest": "x", "enabled": ""},
         "/governance/labels/new/": {"code": "MINE", "name": "Mine", "kind": "contract"},
         "/governance/marketing-actions/new/": {"name": "Mine"},
         "/governance/policies/new/": {"name": "Mine", "state": "enabled", "action": "next"},
         "/account/tokens/new/": {"name": "Mine", "days": "30", "scopes": "audit.view_entry", "digest": "x"},
         f"/activation/{destination.pk}/alerts/": {"kinds": "on_hold", "by_email": "on", "problem": "x"},
         f"/destinations/{destination.pk}/edit/": {
-            "name": "Mine", "version": "1", "stream": "profile-exports", "partition_key": "profile",
+            "name": "Mine", "version": "1", "stream": "profile-exports", "partition_key": "profile", "id": "",
             "account": other.pk,
         },
-    }.items():  # fmt: skip
-        assert admin_client.post(path, more | fields).status_code in (200, 302), path
+    }  # fmt: skip
+    for path, fields in forms.items():
+        assert admin_client.post(path, {**more, **fields}).status_code in (200, 302), path
 
     kim.refresh_from_db()
     assert not kim.is_superuser and not kim.is_staff and not kim.user_permissions.exists()
-    assert not Segment.objects.filter(pk="chosen").exists()
+    segment = Segment.objects.get()
+    assert segment.pk != "chosen" and segment.state == Segment.State.DRAFT
     inlet = Inlet.objects.get()
     assert (inlet.name, inlet.enabled, inlet.created_by) == ("Mine", True, admin_user)
     assert inlet.pk != "chosen" and inlet.token_digest != "x"

@@ -151,6 +151,8 @@ def test_the_database_knows_a_trouble_once(dataflow: Dataflow) -> None:
 def same_stream(dataflow: Dataflow, watcher: User, subscription: Subscription) -> list[Dataflow]:
     """Three dataflows with changes that wait for one stream; somebody watches all of them."""
     account = dataflow.destination.account
+    dataflow.destination.settings |= {"aggregate": True}  # another way to the same stream
+    dataflow.destination.save()
     others = [
         DataflowFactory.create(destination__name=name, destination__account=account)
         for name in ("Busan", "Jeju")
@@ -204,13 +206,13 @@ def test_what_nothing_waits_for_does_not_hold_up_the_all_clear(same_stream: list
 def test_streams_of_one_account_break_one_by_one_and_its_credentials_for_all(
     same_stream: list[Dataflow],
 ) -> None:
-    other = same_stream[1]
-    other.destination.settings = {"stream": "another"}
-    other.destination.save()
+    _seoul, busan, _jeju = same_stream
+    busan.destination.settings = {"stream": "another"}
+    busan.destination.save()
     for each in same_stream:
         hold(each)
     look(NOON)
-    assert {name for name, _channel, _cleared in messages()} == {"Seoul", "Busan"}
+    assert {name for name, _channel, _cleared in messages()} == {"Busan", "Jeju"}
     AlertMessage.objects.all().delete()
     for each in same_stream:
         hold(each, "ExpiredTokenException")
@@ -219,22 +221,22 @@ def test_streams_of_one_account_break_one_by_one_and_its_credentials_for_all(
 
 
 def test_everybody_is_told_of_theirs_and_every_address_once(same_stream: list[Dataflow]) -> None:
-    one, two, three = same_stream
+    seoul, _busan, jeju = same_stream
     other = UserFactory.create(permissions=["destinations.view_destination"])
     hook = {"by_email": False, "webhook_secret": "x" * 16}
-    watch(two, other, webhook_url="https://hooks.example.com/a", **hook)
-    watch(three, other, webhook_url="https://hooks.example.com/a", **hook)
-    watch(one, UserFactory.create(email=""), kinds=["credentials"])
+    watch(jeju, other, webhook_url="https://hooks.example.com/a", **hook)
+    watch(seoul, other, webhook_url="https://hooks.example.com/a", **hook)
+    watch(seoul, UserFactory.create(email=""), kinds=["credentials"])
     for each in same_stream:
         hold(each)
     look(NOON)
-    assert sorted(messages()) == [("Busan", "webhook", False), ("Seoul", "email", False)]
+    assert sorted(messages()) == [("Busan", "email", False), ("Jeju", "webhook", False)]
     assert Notice.objects.count() == 2
     for each in same_stream:
         lanes.reached(each.pk)
     look(NOON + timedelta(minutes=1))
     look(NOON + timedelta(minutes=1) + CALM)
-    assert sorted(messages())[1::2] == [("Busan", "webhook", True), ("Seoul", "email", True)]
+    assert sorted(messages())[1::2] == [("Busan", "email", True), ("Jeju", "webhook", True)]
     assert Notice.objects.count() == 4
 
 
