@@ -26,6 +26,7 @@ from pytest_django import Settings
 from audit.models import Entry
 from tests.access.conftest import person, signed_in
 
+EDGE = "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 Chrome/142.0 Safari/537.36 Edg/142.0"
 PASSWORD = "correct horse, battery"
 
 
@@ -255,10 +256,11 @@ def test_passkeys_of_others_are_as_if_they_were_not(kim: User) -> None:
 
 
 def test_a_session_is_signed_out_from_another(kim: User) -> None:
-    here, there = Client(), Client(headers={"user-agent": "Lynx"})
+    here, there = Client(headers={"user-agent": EDGE}), Client(headers={"user-agent": "Lynx"})
     sign_in(here)
     sign_in(there)
-    assert "Lynx" in here.get("/account/sessions/").content.decode()
+    page = here.get("/account/sessions/").content.decode()
+    assert ">Lynx<" in page and ">Microsoft Edge on Windows<" in page
 
     here.post(f"/account/sessions/{UserSession.objects.get(user_agent='Lynx').pk}/end/")
 

@@ -181,6 +181,7 @@ def test_an_app_is_asked_for_its_code_and_a_session_is_ended_from_another(
     again = browse()
     by_password(again, "lee")
     label = "Code of the authenticator app, or a recovery code"
+    expect(again.get_by_role("button", name="Use a passkey")).to_have_count(0)
     again.get_by_label(label).fill("000000")
     again.get_by_role("button", name="Sign in").click()
     expect(again.get_by_text("Incorrect code.").first).to_be_visible()
