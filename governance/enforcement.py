@@ -177,9 +177,8 @@ def note_refusal(violations: Sequence[Violation]) -> None:
     """Have the audit trail tell that somebody was refused what would violate policies, and why."""
     with translation.override("en"):
         uses = dict.fromkeys(violation.use.name for violation in violations)
-        audit.refused(
-            "policy.refused", name=", ".join(uses), after={"why": [str(each) for each in violations]}
-        )
+        why = "\n".join(map(str, violations))
+        audit.refused("policy.refused", name=", ".join(uses), after={"why": why})
 
 
 def judge_changed_rule(sender: Any = None, **_kwargs: Any) -> None:
