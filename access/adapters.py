@@ -7,10 +7,13 @@ from typing import Any
 from allauth.account.adapter import DefaultAccountAdapter
 from allauth.mfa.adapter import DefaultMFAAdapter
 from allauth.socialaccount.adapter import DefaultSocialAccountAdapter
-from cryptography.fernet import Fernet, MultiFernet
-from django.conf import settings
+from django.contrib.auth.signals import user_login_failed
+from django.core.cache import cache
+from django.core.exceptions import ValidationError
 from django.http import HttpRequest
 from django.utils.translation import gettext_lazy as _
+
+from access.keys import keys
 
 # What allauth says on our pages: its own Korean lacks some of it.
 WORDS = (
@@ -32,10 +35,6 @@ WORDS = (
 )
 
 
-def keys() -> MultiFernet:
-    return MultiFernet([Fernet(key) for key in settings.CREDENTIAL_KEYS])
-
-
 class AccountAdapter(DefaultAccountAdapter):  # type: ignore[misc]
     error_messages = DefaultAccountAdapter.error_messages | {
         "username_password_mismatch": _("Check both and try again. Capitals count."),
@@ -46,6 +45,15 @@ class AccountAdapter(DefaultAccountAdapter):  # type: ignore[misc]
 
     def is_open_for_signup(self, request: HttpRequest) -> bool:
         return False
+
+    def pre_authenticate(self, request: HttpRequest, **credentials: Any) -> None:
+        """Who waits, because of too many failures, is not asked for the password; once a minute, the trail says so."""
+        try:
+            super().pre_authenticate(request, **credentials)
+        except ValidationError:
+            if cache.add(f"told:{self._get_login_attempts_cache_key(request, **credentials)}", 1, 60):
+                user_login_failed.send(sender=__name__, credentials=credentials, request=request)
+            raise
 
     def add_message(
         self, request: HttpRequest, level: int, message_template: str | None = None, *args: Any, **kwargs: Any

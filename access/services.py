@@ -24,7 +24,8 @@ from django.utils.translation import gettext as _
 
 import audit
 from access import roles, selectors
-from access.adapters import AccountAdapter, keys
+from access.adapters import AccountAdapter
+from access.keys import keys
 from access.models import ApiToken, Role, ServiceAccount
 from access.tokens import digest, new_token
 
@@ -83,7 +84,7 @@ def edit_person(
         LastAdministrator: the role was the last one's.
         ValidationError: with the reason.
     """
-    _lock()
+    lock()
     _check_may_manage(by, person)
     _check_given(by, given)
     addressed = person.email != email
@@ -105,7 +106,7 @@ def switch_person(person: User, *, active: bool, by: User) -> None:
         PermissionDenied: the person may more than ``by``.
         LastAdministrator: it is the last one.
     """
-    _lock()
+    lock()
     _check_may_manage(by, person)
     person.is_active = active
     person.save(update_fields=["is_active"])
@@ -120,7 +121,7 @@ def delete_person(person: User, *, by: User) -> None:
         PermissionDenied: the person may more than ``by``.
         LastAdministrator: it is the last one.
     """
-    _lock()
+    lock()
     _check_may_manage(by, person)
     person.delete()
     keep_an_administrator()
@@ -190,7 +191,7 @@ def keep_an_administrator() -> None:
         raise LastAdministrator
 
 
-def _lock() -> None:
+def lock() -> None:
     """One at a time: two administrators can't send each other away at the same moment."""
     Group.objects.select_for_update().filter(name=roles.ADMINISTRATOR).first()
 
@@ -247,7 +248,7 @@ def save_role(role: Role | None, *, name: str, rights: Sequence[str], by: User) 
         PermissionDenied: a right is given that ``by`` has not, or the role is a core one.
         ValidationError: the name is taken.
     """
-    _lock()
+    lock()
     held = by.get_all_permissions()
     if (role and role.core) or not set(rights) <= held:
         raise PermissionDenied("access.manage_people")
@@ -277,14 +278,15 @@ def _told(role: Role) -> dict[str, object]:
 
 
 @transaction.atomic
-def delete_role(role: Role) -> None:
+def delete_role(role: Role, *, by: User) -> None:
     """Delete an own role. Who had it loses what it allowed with the next request.
 
     Raises:
-        PermissionDenied: it is a core one.
+        PermissionDenied: it is a core one, or allows more than ``by`` may.
     """
     if role.core:
         raise PermissionDenied("access.manage_people")
+    _check_given(by, [role])
     audit.record("group.deleted", role, _told(role))
     role.delete()
 
@@ -324,11 +326,17 @@ def create_token(
     return made, text
 
 
-def revoke_token(token: ApiToken) -> None:
-    """From now on the token is refused."""
-    with transaction.atomic():
-        audit.record("api_token.revoked", token.owner, {"name": token.name})
-        token.delete()
+@transaction.atomic
+def revoke_token(token: ApiToken, *, by: User) -> None:
+    """From now on the token is refused.
+
+    Raises:
+        PermissionDenied: it is another's, who may more than ``by``.
+    """
+    if token.owner != by:
+        _check_may_manage(by, token.owner)
+    audit.record("api_token.revoked", token.owner, {"name": token.name})
+    token.delete()
 
 
 # --- Keys ----------------------------------------------------------------------------------------------------------

@@ -77,8 +77,10 @@ def authenticate(request: HttpRequest, *rights: str) -> ApiToken:
         raise Refused(429, "This API token is used too often.", {"Retry-After": "60"})
     owner = found.owner
     _restrict(owner, set(found.scopes))
+    request.user = owner
     missing = [right for right in rights if not owner.has_perm(right)]
     if missing:
+        request.refused_for = " ".join(missing)  # type: ignore[attr-defined]
         raise Refused(
             403,
             f"The API token may not do this. What it lacks: {', '.join(missing)}.",
@@ -87,7 +89,6 @@ def authenticate(request: HttpRequest, *rights: str) -> ApiToken:
     now = timezone.now()
     if found.last_used_at is None or now - found.last_used_at > USED_EVERY:
         ApiToken.objects.filter(pk=found.pk).update(last_used_at=now)
-    request.user = owner
     return found
 
 

@@ -500,7 +500,11 @@ class Alert(models.Model):
     run = models.ForeignKey(
         DataflowRun, models.CASCADE, null=True, related_name="+", verbose_name=_("dataflow run")
     )
-    facts = models.JSONField(_("facts"), default=dict)  # codes and counts; nothing of a customer
+    facts = models.JSONField(_("facts"), default=dict)  # codes, counts and names; nothing of a customer
+    # The first alert of several dataflows that have the trouble in common, e.g. of a broken stream.
+    part_of = models.ForeignKey(
+        "self", models.SET_NULL, null=True, related_name="+", verbose_name=_("part of")
+    )
     raised_at = models.DateTimeField(_("raised"), default=timezone.now)
     well_since = models.DateTimeField(_("well since"), null=True)  # not seen any more, but it may come again
     cleared_at = models.DateTimeField(_("cleared"), null=True)

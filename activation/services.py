@@ -654,6 +654,7 @@ def _refuse_forbidden(dataflow: Dataflow) -> None:
     """Refuse what the dataflow uses data for by its live mappings. The lock of governance is held."""
     uses = selectors.uses(Dataflow.objects.filter(pk=dataflow.pk))
     if violations := enforcement.judge(uses):
+        enforcement.note_refusal(violations)
         raise Forbidden(violations)
 
 

@@ -6,6 +6,6 @@
 from __future__ import annotations
 
 from audit.origin import acting
-from audit.trail import record, state, watch
+from audit.trail import record, refused, state, watch
 
-__all__ = ["acting", "record", "state", "watch"]
+__all__ = ["acting", "record", "refused", "state", "watch"]

@@ -9,6 +9,7 @@ class AuditConfig(AppConfig):
     verbose_name = _("Audit")
 
     def ready(self) -> None:
+        from allauth.mfa import signals as mfa
         from django.contrib.auth.models import Group, User
         from django.contrib.auth.signals import user_logged_in, user_logged_out, user_login_failed
 
@@ -17,5 +18,9 @@ class AuditConfig(AppConfig):
         user_logged_in.connect(signing.signed_in, dispatch_uid="audit")
         user_logged_out.connect(signing.signed_out, dispatch_uid="audit")
         user_login_failed.connect(signing.failed, dispatch_uid="audit")
+        mfa.authentication_failed.connect(signing.code_failed, dispatch_uid="audit")
+        mfa.authenticator_added.connect(signing.step_added, dispatch_uid="audit")
+        mfa.authenticator_removed.connect(signing.step_removed, dispatch_uid="audit")
+        mfa.authenticator_reset.connect(signing.codes_made, dispatch_uid="audit")
         trail.watch(User, "user", "groups", "user_permissions", passing=("last_login",))
         trail.watch(Group, "group", "permissions")

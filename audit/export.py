@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 import orjson
 
 from audit.models import Entry
+from audit.spreadsheet import lines
 
 COLUMNS = (
     "id",
@@ -28,12 +28,12 @@ COLUMNS = (
 
 
 def as_csv(entries: Iterable[Entry]) -> Iterator[bytes]:
-    """A head and a line an entry, in UTF-8 with a mark: spreadsheets need it."""
-    writer = csv.writer(_Echo())
-    yield "\ufeff".encode() + writer.writerow(COLUMNS)
-    for entry in entries:
-        row = _row(entry) | {"changes": orjson.dumps(entry.changes).decode() if entry.changes else ""}
-        yield writer.writerow([harmless(row[name]) for name in COLUMNS])
+    """A head and a line an entry."""
+    rows = (
+        _row(entry) | {"changes": orjson.dumps(entry.changes).decode() if entry.changes else ""}
+        for entry in entries
+    )
+    return lines(COLUMNS, ([row[name] for name in COLUMNS] for row in rows))
 
 
 def as_ndjson(entries: Iterable[Entry]) -> Iterator[bytes]:
@@ -48,24 +48,8 @@ FORMATS: dict[str, tuple[Callable[[Iterable[Entry]], Iterator[bytes]], str]] = {
 }
 
 
-def harmless(value: Any) -> str:
-    """A cell that no spreadsheet takes for a formula: an apostrophe goes before what would begin one.
-
-    https://owasp.org/www-community/attacks/CSV_Injection
-    """
-    text = "" if value is None else str(value)
-    return f"'{text}" if text.startswith(("=", "+", "-", "@", "\t", "\r", "\n")) else text
-
-
 def _row(entry: Entry) -> dict[str, Any]:
     row = {name: getattr(entry, name) for name in COLUMNS}
     row["id"] = str(entry.pk)
     row["at"] = entry.at.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
     return row
-
-
-class _Echo:
-    """A file that hands back what is written to it."""
-
-    def write(self, text: str) -> bytes:
-        return text.encode()

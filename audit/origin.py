@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -39,16 +39,27 @@ class Origin:
 
 
 _request: ContextVar[HttpRequest | None] = ContextVar("audit_request", default=None)
+_later: ContextVar[list[Callable[[], None]] | None] = ContextVar("audit_later", default=None)
 
 
 @contextmanager
 def acting(request: HttpRequest) -> Iterator[None]:
     """What is recorded inside was done by whoever makes the request: asked then, and not before."""
-    token = _request.set(request)
+    tokens = _request.set(request), _later.set([])
     try:
         yield
+        for write in _later.get() or ():
+            write()
     finally:
-        _request.reset(token)
+        _request.reset(tokens[0])
+        _later.reset(tokens[1])
+
+
+def afterwards(write: Callable[[], None]) -> None:
+    """Call ``write`` when the request is answered, outside of any transaction; never, where there is none."""
+    waiting = _later.get()
+    if waiting is not None:
+        waiting.append(write)
 
 
 def current() -> Origin:

@@ -29,3 +29,20 @@ def failed(credentials: dict[str, Any], request: HttpRequest | None = None, **_:
         users._default_manager.filter(**{users.USERNAME_FIELD: name}).first() if "\0" not in name else None
     )
     record("session.refused", known)
+
+
+def code_failed(user: Any, authenticator: Any, **_: Any) -> None:
+    """The password was right, and the second step was not."""
+    record("session.refused", user, after={"second_step": authenticator.type})
+
+
+def step_added(user: Any, authenticator: Any, **_: Any) -> None:
+    record("user.second_step_added", user, after={"second_step": authenticator.type})
+
+
+def step_removed(user: Any, authenticator: Any, **_: Any) -> None:
+    record("user.second_step_removed", user, {"second_step": authenticator.type})
+
+
+def codes_made(user: Any, **_: Any) -> None:
+    record("user.recovery_codes_made", user)

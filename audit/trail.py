@@ -14,7 +14,7 @@ from django.utils import timezone
 
 from audit.actions import ACTIONS
 from audit.keys import key_at
-from audit.origin import current, name_of
+from audit.origin import afterwards, current, name_of
 
 HIDDEN = "changed"  # what is told of a secret: that it is another one
 LONGEST_TEXT = 20_000  # characters of a value
@@ -91,6 +91,15 @@ def record(
         request_id=origin.request_id[:64],
         place=origin.place[:255],
     )
+
+
+def refused(action: str, *, name: str, after: Mapping[str, Any]) -> None:
+    """Write down that somebody was refused something, once what they did has been taken back: when their request ends.
+
+    Args:
+        action, name, after: as :func:`record` has them.
+    """
+    afterwards(lambda: record(action, name=name, after=after))
 
 
 def _value(obj: models.Model, field: Any) -> Any:

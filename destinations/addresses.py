@@ -38,6 +38,13 @@ def is_public(address: str) -> bool:
     return ip is not None and ip.is_global and not is_never_allowed(address)
 
 
+def is_inside(address: str) -> bool:
+    """Whether ``address`` is an IP address, in any spelling, and none of the whole internet. What a name leads to, only
+    a resolver can tell.
+    """
+    return _ip(address) is not None and not is_public(address)
+
+
 def _ip(address: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
     """The address that a packet goes to in the end; None of a name."""
     try:

@@ -19,8 +19,10 @@ from typing import Any
 from django.core.exceptions import ValidationError
 from django.db import transaction
 from django.db.models import Q
+from django.utils import translation
 from django.utils.translation import gettext as _
 
+import audit
 from governance.models import Label, MarketingAction, Policy
 from governance.signals import asking_uses
 from profiles.locks import GOVERNANCE, advisory_lock
@@ -167,7 +169,16 @@ def refuse_violations() -> None:
     answers: Iterable[tuple[Any, Any]] = asking_uses.send(sender=Policy)
     uses: list[Use] = [use for _receiver, found in answers for use in found]
     if violations := judge(uses):
+        note_refusal(violations)
         raise Violated(violations)
+
+
+def note_refusal(violations: Sequence[Violation]) -> None:
+    """Have the audit trail tell that somebody was refused what would violate policies, and why."""
+    with translation.override("en"):
+        uses = dict.fromkeys(violation.use.name for violation in violations)
+        why = "\n".join(map(str, violations))
+        audit.refused("policy.refused", name=", ".join(uses), after={"why": why})
 
 
 def judge_changed_rule(sender: Any = None, **_kwargs: Any) -> None:

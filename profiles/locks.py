@@ -9,6 +9,8 @@ from django.db import connection
 INGESTION = b"ingest"
 # Held by whoever changes what policies decide by, until that is committed (governance.enforcement). After INGESTION.
 GOVERNANCE = b"govern"
+# Held by whoever raises or clears an alert: of troubles that are one, one is told.
+ALERTS = b"alerts"
 
 
 def advisory_lock(name: bytes, *, shared: bool) -> None:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import hypothesis
 import pytest
 from django.conf import settings
 from django.db import connection
-from django.test import TransactionTestCase
+from django.test import Client, TransactionTestCase
 from django.utils import translation
 
+from access.sessions import SessionStore, cookie_of, key_of
 from audit import append_only
 from kinesis_admin.messages import compile_catalogs
 from tests import services
@@ -35,6 +38,28 @@ def _with_the_trail(self: TransactionTestCase) -> None:
 
 
 TransactionTestCase._fixture_teardown = _with_the_trail  # type: ignore[attr-defined]
+
+
+_log_in = Client._login  # type: ignore[attr-defined]
+
+
+def _with_a_signed_cookie(self: Client, *args: Any, **kwargs: Any) -> None:
+    """Django's test client takes the cookie of a session for its key."""
+    _log_in(self, *args, **kwargs)
+    self.cookies[settings.SESSION_COOKIE_NAME] = cookie_of(self.cookies[settings.SESSION_COOKIE_NAME].value)
+
+
+def _session(self: Client) -> SessionStore:
+    cookie = self.cookies.get(settings.SESSION_COOKIE_NAME)
+    session = SessionStore(key_of(cookie.value) if cookie else None)
+    if session.session_key is None:
+        session.save()
+        self.cookies[settings.SESSION_COOKIE_NAME] = cookie_of(session.session_key or "")
+    return session
+
+
+Client._login = _with_a_signed_cookie  # type: ignore[attr-defined]
+Client.session = property(_session)  # type: ignore[assignment]
 
 
 @pytest.fixture(autouse=True)

@@ -83,7 +83,7 @@ def delete(request: HttpRequest, role_id: int) -> HttpResponse:
         if found is None:
             messages.info(request, _("The role was deleted already."))
         else:
-            services.delete_role(found)
+            services.delete_role(found, by=actor(request))
             messages.success(request, _("“%(name)s” was deleted.") % {"name": found.name})
         return redirect("access:roles")
     return render(request, "access/role_delete.html", {"role": _own(role_id)})
@@ -106,6 +106,9 @@ def _form(request: HttpRequest, form: RoleForm, role: Role | None) -> HttpRespon
         else:
             messages.success(request, _("“%(name)s” was saved.") % {"name": saved.name})
             return redirect("access:roles")
-    return render(
-        request, "access/role_form.html", {"form": form, "role": role}, status=422 if form.errors else 200
-    )  # fmt: skip
+    context = {
+        "form": form,
+        "role": role,
+        "deletable": role is not None and role.rights <= actor(request).get_all_permissions(),
+    }
+    return render(request, "access/role_form.html", context, status=422 if form.errors else 200)

@@ -73,7 +73,7 @@ def revoke(request: HttpRequest, token_id: int) -> HttpResponse:
     if not request.user.has_perm(MANAGE):
         found = found.filter(owner=actor(request))
     token = get_object_or_404(found)
-    services.revoke_token(token)
+    services.revoke_token(token, by=actor(request))
     messages.success(request, _("“%(name)s” was revoked.") % {"name": token.name})
     return (
         redirect("access:tokens")

@@ -96,7 +96,7 @@ def payload(message: AlertMessage) -> dict[str, Any]:
         "destination": {"id": str(destination.pk), "name": destination.name},
         "dataflow": str(alert.dataflow_id),
         "run": str(alert.run_id) if alert.run_id else None,
-        "facts": {} if message.cleared else alert.facts,
+        "facts": {"also": alert.facts.get("also", [])} if message.cleared else alert.facts,
     }
 
 

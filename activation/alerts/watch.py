@@ -1,6 +1,7 @@
 """Sees what people are to be told, now and then, from what the engine has committed.
 
-A trouble is raised once, and cleared once it has stayed away for a while:
+A trouble is raised once, and cleared once it has stayed away for a while. Of dataflows that have it in common, because
+they write to the same stream or with the same credentials, it is told once, and its end when the last of them is well:
 
     well ──seen──▶ raised ──not seen──▶ calm ──not seen for CALM──▶ cleared (= well)
                       ▲                   │
@@ -9,7 +10,7 @@ A trouble is raised once, and cleared once it has stayed away for a while:
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
@@ -17,11 +18,21 @@ from typing import Any
 import structlog
 from django.conf import settings
 from django.db import IntegrityError, transaction
+from django.db.models import Exists, OuterRef, Q, QuerySet
 from django.utils import timezone
 
 from activation.backlog import Backlog, backlogs
-from activation.models import Alert, AlertMessage, Dataflow, DataflowRun, Notice, Subscription
-from destinations.models import AlertKind
+from activation.models import (
+    Alert,
+    AlertMessage,
+    Dataflow,
+    DataflowRun,
+    Notice,
+    PendingExport,
+    Subscription,
+)
+from destinations.models import AlertKind, Destination
+from profiles.locks import ALERTS, advisory_lock
 
 log = structlog.get_logger(__name__)
 
@@ -30,7 +41,15 @@ FEW = 20  # profiles of a run: of fewer, a share says nothing
 LOOKS_BACK = timedelta(hours=3)  # to runs that ended: a stop of the workers for longer tells of none of them
 KEPT = timedelta(days=90)
 
+MOST_NAMES = 20  # of other destinations with the same trouble
+BELL = "bell"
+
 TROUBLES = (AlertKind.DELAYED, AlertKind.SKIPPED, AlertKind.ON_HOLD, AlertKind.CREDENTIALS)
+# Troubles of a stream or of an account, and so of all dataflows that use it. Who is skipped, a dataflow's mapping says.
+SHARED = (AlertKind.DELAYED, AlertKind.ON_HOLD, AlertKind.CREDENTIALS)
+
+Way = tuple[int, str, str]  # the id of a user, a channel, an address
+Listening = dict[Way, tuple[Alert, Subscription]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +74,7 @@ def look(now: datetime | None = None) -> None:
         for dataflow in Dataflow.objects.filter(destination__in=wanted)
         .exclude(state=Dataflow.State.DRAFT)
         .select_related("destination__account")
+        .order_by("destination__name")
     }
     if not dataflows:
         return
@@ -159,8 +179,13 @@ def _raise(alert: Alert) -> None:
     """Tell it, unless another worker was faster: the database takes it once."""
     try:
         with transaction.atomic():
+            advisory_lock(ALERTS, shared=False)
+            others = _in_common(alert)
+            alert.part_of = (others[0].part_of or others[0]) if others else None
             alert.save(force_insert=True)
-            _tell(alert, cleared=False, at=alert.raised_at)
+            _name_to(others, alert.dataflow.destination)
+            told = _listening(others, _told(others))
+            _tell(_listening([alert]), told, cleared=False, at=alert.raised_at)
     except IntegrityError:
         return
     log.info("alert_raised", dataflow_id=str(alert.dataflow_id), kind=alert.kind)
@@ -168,34 +193,100 @@ def _raise(alert: Alert) -> None:
 
 def _clear(alert: Alert, now: datetime) -> None:
     with transaction.atomic():
+        advisory_lock(ALERTS, shared=False)
         mine = Alert.objects.filter(pk=alert.pk, cleared_at=None, well_since=alert.well_since)
         if mine.update(cleared_at=now):
-            _tell(alert, cleared=True, at=now)
             log.info("alert_cleared", dataflow_id=str(alert.dataflow_id), kind=alert.kind)
+            if not _in_common(alert):
+                first = alert.part_of_id or alert.pk
+                all_of_it = Q(pk=first) | Q(part_of=first)
+                every = list(_with_destinations(all_of_it, dataflow__state=Dataflow.State.ENABLED))
+                unaware = _told(every) - _told(every, cleared=True)
+                _tell(_listening(every, unaware), (), cleared=True, at=now)
 
 
-def _tell(alert: Alert, *, cleared: bool, at: datetime) -> None:
-    """A notice and messages for everybody who wants to know. Of the end of a trouble: who was told of its beginning."""
-    found = Subscription.objects.filter(destination=alert.dataflow.destination).select_related("user")
-    subscriptions = [subscription for subscription in found if alert.kind in subscription.kinds]
-    if cleared:
-        told = set(alert.notices.filter(cleared=False).values_list("user", flat=True))
-        subscriptions = [subscription for subscription in subscriptions if subscription.user_id in told]
+def _in_common(alert: Alert) -> list[Alert]:
+    """Open alerts of other dataflows that have the same trouble for the same reason, the oldest first.
+
+    Those of dataflows where nothing waits do not count: nobody would see them get well.
+    """
+    if alert.kind not in SHARED:
+        return []
+    destination = alert.dataflow.destination
+    waiting = PendingExport.objects.filter(dataflow=OuterRef("dataflow"))
+    found = _with_destinations(
+        Exists(waiting), kind=alert.kind, cleared_at=None, dataflow__destination__account=destination.account
+    ).exclude(dataflow=alert.dataflow_id)
+    whole_account = alert.kind == AlertKind.CREDENTIALS
+    return [
+        other for other in found if whole_account or _place(other.dataflow.destination) == _place(destination)
+    ]
+
+
+def _place(destination: Destination) -> str:
+    try:
+        return destination.target
+    except KeyError:  # not installed any more
+        return str(destination.settings)
+
+
+def _with_destinations(*wanted: Any, **fields: Any) -> QuerySet[Alert]:
+    found = Alert.objects.filter(*wanted, **fields).order_by("pk")
+    return found.select_related("dataflow__destination__account", "part_of")
+
+
+def _name_to(alerts: Sequence[Alert], destination: Destination) -> None:
+    """Let alerts that people were told of say that another destination has the trouble, too."""
+    for other in Alert.objects.filter(pk__in=[each.pk for each in alerts], notices__isnull=False).distinct():
+        also = other.facts.get("also", [])
+        if destination.name not in also and len(also) < MOST_NAMES:
+            other.facts["also"] = [*also, destination.name]
+            other.save(update_fields=["facts"])
+
+
+def _told(alerts: Iterable[Alert], *, cleared: bool = False) -> set[int]:
+    """Who has a notice of at least one of these alerts."""
+    return set(Notice.objects.filter(alert__in=alerts, cleared=cleared).values_list("user", flat=True))
+
+
+def _listening(alerts: Iterable[Alert], users: Collection[int] | None = None) -> Listening:
+    """Who hears of these alerts, in each way once: of the first one, by the subscription to its destination.
+
+    Args:
+        users: only they.
+    """
+    by_destination = {alert.dataflow.destination_id: alert for alert in alerts}
+    found = Subscription.objects.filter(destination__in=by_destination).select_related("user")
+    if users is not None:
+        found = found.filter(user__in=users)
+    listening: Listening = {}
+    for subscription in sorted(found, key=lambda each: by_destination[each.destination_id].pk):
+        alert = by_destination[subscription.destination_id]
+        if alert.kind in subscription.kinds:
+            for channel, address in _channels(subscription):
+                listening.setdefault((subscription.user_id, channel, address), (alert, subscription))
+    return listening
+
+
+def _channels(subscription: Subscription) -> Iterator[tuple[str, str]]:
+    """The channels of a subscription, with the address. The bell is one of everybody's."""
+    yield BELL, ""
+    if subscription.by_email and subscription.user.email:
+        yield AlertMessage.Channel.EMAIL.value, ""
+    if subscription.webhook_url:
+        yield AlertMessage.Channel.WEBHOOK.value, subscription.webhook_url
+
+
+def _tell(listening: Listening, told: Collection[Way], *, cleared: bool, at: datetime) -> None:
+    """A notice and messages for everybody who listens, but in those ways in which they know it already."""
+    new = [(way[1], *listening[way]) for way in listening if way not in told]
     Notice.objects.bulk_create(
         Notice(alert=alert, user=subscription.user, cleared=cleared, created_at=at)
-        for subscription in subscriptions
+        for channel, alert, subscription in new
+        if channel == BELL
     )
     AlertMessage.objects.bulk_create(
         AlertMessage(subscription=subscription, alert=alert, cleared=cleared, channel=channel)
-        for subscription in subscriptions
-        for channel in _channels(subscription)
+        for channel, alert, subscription in new
+        if channel != BELL
     )
-
-
-def _channels(subscription: Subscription) -> list[str]:
-    channels = []
-    if subscription.by_email and subscription.user.email:
-        channels.append(AlertMessage.Channel.EMAIL)
-    if subscription.webhook_url:
-        channels.append(AlertMessage.Channel.WEBHOOK)
-    return [channel.value for channel in channels]

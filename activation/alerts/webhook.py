@@ -22,7 +22,7 @@ from django.conf import settings
 from django.utils.translation import gettext as _
 from django.views.decorators.debug import sensitive_variables
 
-from destinations.addresses import is_never_allowed, is_public
+from destinations.addresses import is_inside, is_never_allowed, is_public
 
 TIMEOUT = 10  # seconds
 
@@ -55,7 +55,7 @@ def check_url(url: str) -> SplitResult:
     listed = _is_listed(parts)
     if parts.scheme != "https" and not (listed and parts.scheme == "http"):
         raise NotAllowed(_("A webhook URL starts with https://."))
-    if not listed and host.replace(".", "").isdigit() and not is_public(host):
+    if not listed and is_inside(host):
         raise NotAllowed(_not_public())
     return parts
 

@@ -21,10 +21,14 @@ def title(alert: Alert, *, cleared: bool) -> str:
 
 
 def detail(alert: Alert, *, cleared: bool) -> str:
-    """A sentence more; empty where there is none."""
+    """A sentence more, and which other destinations have the same trouble; empty where there is nothing to say."""
+    names = ", ".join(f"“{name}”" for name in alert.facts.get("also", ()))
+    also = _("The same goes for %(names)s.") % {"names": names} if names else ""
+    return " ".join(part for part in ("" if cleared else _detail(alert), also) if part)
+
+
+def _detail(alert: Alert) -> str:
     facts = alert.facts
-    if cleared:
-        return ""
     if alert.run_id:
         return _("%(activated)s profiles activated, %(excluded)s excluded, %(failed)s failed.") % {
             key: _number(facts.get(key, 0)) for key in ("activated", "excluded", "failed")

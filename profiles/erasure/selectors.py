@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from functools import reduce
 from operator import or_
 
-from django.db.models import Q, TextField
+from django.db.models import Q, QuerySet, TextField
 from django.db.models.functions import Cast
 from django.db.models.lookups import IContains
 
-from profiles.models import Identity, InletSample, Profile
+from profiles.models import Identity, InletSample, Profile, UploadRejection
 from profiles.services import hanging_on
 
 
@@ -24,31 +24,46 @@ class Known:
         identities: by which the person is found.
         counts: rows that hang on the profile, by what they are called.
         samples: messages kept by inlets that hold one of the identities.
+        rejections: rejected rows of uploads that do.
     """
 
     identities: list[Identity]
     counts: dict[str, int]
     samples: int
+    rejections: int
 
 
 def known(profile: Profile) -> Known:
     """As many queries as there are kinds of rows."""
     identities = list(profile.identities.select_related("namespace").order_by("namespace__code", "pk"))
-    held = holding(identity.value for identity in identities)
-    return Known(identities, hanging_on([profile]), InletSample.objects.filter(held).count())
+    values = [identity.value for identity in identities]
+    return Known(
+        identities,
+        hanging_on([profile]),
+        samples=samples(values).count(),
+        rejections=rejections(values).count(),
+    )
+
+
+def samples(values: Iterable[str]) -> QuerySet[InletSample]:
+    """The messages kept by inlets that hold one of these identities."""
+    return InletSample.objects.filter(holding(values, "text", "reason", "params"))
+
+
+def rejections(values: Iterable[str]) -> QuerySet[UploadRejection]:
+    """The rejected rows of uploads that do."""
+    return UploadRejection.objects.filter(holding(values, "value", "reason"))
 
 
 def holding(values: Iterable[str], *fields: str) -> Q:
     """Rows with a text that holds one of ``values``, as it is or as JSON may write it.
 
     Args:
-        fields: those of an InletSample when none is given; JSON is looked at as a text.
+        fields: where to look; JSON is looked at as a text.
     """
     spellings = {spelling for value in values for spelling in _spellings(value)}
     parts = [
-        Q(IContains(Cast(field, TextField()), spelling))
-        for field in fields or ("text", "reason", "params")
-        for spelling in sorted(spellings)
+        Q(IContains(Cast(field, TextField()), spelling)) for field in fields for spelling in sorted(spellings)
     ]
     return reduce(or_, parts, Q(pk__in=()))
 

@@ -8,15 +8,16 @@ from django.db import transaction
 from django.utils import translation
 
 import audit
-from profiles.erasure.selectors import holding
+from profiles.erasure import selectors
 from profiles.locks import INGESTION, advisory_lock
-from profiles.models import Inlet, InletSample, Profile
+from profiles.models import Inlet, Profile
 from profiles.services import delete_profiles, hanging_on
 from profiles.signals import profile_erasing
 
 
 def erase(profile_id: uuid.UUID, *, last_record: bool = False) -> bool:
-    """Delete a profile with all that hangs on it, and the messages kept by inlets that hold one of its identities.
+    """Delete a profile with all that hangs on it, and the messages kept by inlets and the rejected rows of uploads that
+    hold one of its identities.
 
     What was delivered stays where it was delivered to.
 
@@ -36,11 +37,16 @@ def erase(profile_id: uuid.UUID, *, last_record: bool = False) -> bool:
         with translation.override("en"):
             counts = hanging_on([profile])
         profile_erasing.send(sender=Profile, profile_id=profile_id, last_record=last_record)
-        samples, _ = InletSample.objects.filter(holding(values)).delete()
-        Inlet.objects.filter(holding(values, "last_error", "last_error_params")).update(
+        samples, _ = selectors.samples(values).delete()
+        rejections, _ = selectors.rejections(values).delete()
+        Inlet.objects.filter(selectors.holding(values, "last_error", "last_error_params")).update(
             last_error="", last_error_params={}, last_error_at=None
         )
         delete_profiles(Profile.objects.filter(pk=profile_id))
-        told = counts | {"samples of inlets": samples, "last record": last_record}
+        told = counts | {
+            "samples of inlets": samples,
+            "rejected rows of uploads": rejections,
+            "last record": last_record,
+        }
         audit.record("profile.erased", Profile(pk=profile_id), after=told)
     return True

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import csv
 import uuid
-from collections.abc import Iterable, Iterator
-from typing import Any
 
 from django.contrib import messages
 from django.core.exceptions import ValidationError
@@ -17,6 +14,7 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
 from access.guard import requires
+from audit.spreadsheet import lines
 from profiles.models import Segment, Upload
 from profiles.selectors import namespaces
 from profiles.uploads import detect, selectors, services
@@ -28,7 +26,6 @@ MANAGE = "profiles.manage_segments"
 PAGE_SIZE = 25
 SHOWN_ROWS = 10
 SHOWN_VALUES = 3  # of a column
-FORMULA = ("=", "+", "-", "@", "\t", "\r")  # what spreadsheets take for one: OWASP, CSV injection
 
 
 @never_cache
@@ -146,7 +143,7 @@ def rejected(request: HttpRequest, upload_id: uuid.UUID) -> StreamingHttpRespons
     found = _found(upload_id)
     rows = selectors.rejections(found).values_list("row", "value", "reason")
     response = StreamingHttpResponse(
-        _csv([_("Row"), _("Value"), _("Reason")], rows.iterator()), content_type="text/csv; charset=utf-8"
+        lines([_("Row"), _("Value"), _("Reason")], rows.iterator()), content_type="text/csv; charset=utf-8"
     )
     response["Content-Disposition"] = 'attachment; filename="rejected-rows.csv"'
     return response
@@ -181,22 +178,3 @@ def uploads(request: HttpRequest, segment_id: str) -> HttpResponse:
 
 def _found(upload_id: uuid.UUID) -> Upload:
     return get_object_or_404(Upload.objects.select_related("segment", "created_by"), pk=upload_id)
-
-
-class _Echo:
-    """A file that gives back what is written to it."""
-
-    def write(self, text: str) -> str:
-        return text
-
-
-def _csv(head: list[str], rows: Iterable[tuple[Any, ...]]) -> Iterator[str]:
-    writer = csv.writer(_Echo())
-    yield "\N{BYTE ORDER MARK}"  # without it Excel takes UTF-8 for the encoding of its country
-    yield writer.writerow(head)
-    for row in rows:
-        yield writer.writerow([_text(cell) for cell in row])
-
-
-def _text(cell: object) -> object:
-    return f"'{cell}" if isinstance(cell, str) and cell.startswith(FORMULA) else cell

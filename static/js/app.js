@@ -310,7 +310,10 @@
     document.addEventListener(name, () => toast(words().tOffline, "error"));
   }
   // The browser's part of passkeys (allauth's) failed, or was cancelled.
-  document.addEventListener("allauth.error", () => toast(words().tFailed, "error"));
+  document.addEventListener("allauth.error", (event) => {
+    const nameless = event.detail.exception?.name === "SecurityError";
+    toast(nameless ? words().tPasskeyHost : words().tPasskey, "error");
+  });
   // A response may say HX-Trigger: {"toast": {"text": "…", "variant": "success"}}.
   document.addEventListener("toast", (event) => toast(event.detail.text || event.detail.value, event.detail.variant));
   // A dialog that HTMX has filled with a question opens; once it closes, the focus is back at who asked, or at what has

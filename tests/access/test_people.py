@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import re
 import threading
+from collections.abc import Callable
+from contextlib import suppress
+from datetime import timedelta
 
 import pytest
 from allauth.account.models import EmailAddress
@@ -13,10 +16,11 @@ from django.core import mail
 from django.core.exceptions import PermissionDenied
 from django.db import connection
 from django.test import Client
+from django.utils import timezone
 from pytest_django import DjangoAssertNumQueries
 
 from access import selectors, services
-from access.models import Role
+from access.models import ApiToken, Role
 from access.roles import CORE_ROLES, RIGHTS, give_core_roles_their_rights
 from tests.access.conftest import person, signed_in
 from tests.factories import UserFactory
@@ -207,32 +211,77 @@ def test_the_django_admin_keeps_the_last_administrator_too(admin_client: Client,
     assert admin_user.is_superuser
 
 
-@pytest.mark.django_db(transaction=True)
-def test_two_administrators_do_not_send_each_other_away() -> None:
-    one, other = person("Administrator").pk, person("Administrator").pk
-    barrier = threading.Barrier(2)
-    outcomes: list[str] = []
+def _by_service(act: Callable[[User, User], None]) -> Callable[[User, User], Callable[[], None]]:
+    return lambda actor, victim: lambda: act(actor, victim)
 
-    def deactivate(by: int, pk: int) -> None:
-        actor, victim = User.objects.get(pk=by), User.objects.get(pk=pk)
+
+def _in_the_admin(page: str, **fields: str) -> Callable[[User, User], Callable[[], None]]:
+    def prepare(actor: User, victim: User) -> Callable[[], None]:
+        client = signed_in(actor)
+        sent = {name: value.format(victim=victim) for name, value in fields.items()}
+
+        def act() -> None:
+            client.post(f"/admin/auth/user/{page.format(victim=victim)}", sent)
+
+        return act
+
+    return prepare
+
+
+DEMOTED = {
+    "username": "{victim.username}",
+    "is_active": "on",
+    "date_joined_0": "2026-01-01",
+    "date_joined_1": "00:00",
+}
+
+
+def _demote(actor: User, victim: User) -> None:
+    services.edit_person(
+        victim, username=victim.username, email="", first_name="", last_name="", given=[], by=actor
+    )
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize(
+    ("prepare", "in_the_admin"),
+    [
+        (_by_service(lambda actor, victim: services.switch_person(victim, active=False, by=actor)), False),
+        (_by_service(lambda actor, victim: services.delete_person(victim, by=actor)), False),
+        (_by_service(_demote), False),
+        (_in_the_admin("{victim.pk}/change/", **DEMOTED), True),
+        (_in_the_admin("{victim.pk}/delete/", post="yes"), True),
+        (_in_the_admin("", action="delete_selected", _selected_action="{victim.pk}", post="yes"), True),
+    ],
+    ids=["deactivate", "delete", "demote", "demote in the admin", "delete in the admin", "delete among others"],
+)  # fmt: skip
+def test_two_administrators_do_not_send_each_other_away(
+    prepare: Callable[[User, User], Callable[[], None]], in_the_admin: bool
+) -> None:
+    if in_the_admin:
+        pair = [User.objects.create_superuser(name) for name in ("one", "other")]
+    else:
+        pair = [person("Administrator"), person("Administrator")]
+    acts = []
+    for actor, victim in (pair, reversed(pair)):
         actor.get_all_permissions()  # the page has asked
+        acts.append(prepare(actor, User.objects.get(pk=victim.pk)))
+    barrier = threading.Barrier(2)
+
+    def try_it(act: Callable[[], None]) -> None:
         try:
             barrier.wait(10)
-            services.switch_person(victim, active=False, by=actor)
-            outcomes.append("done")
-        except services.LastAdministrator:
-            outcomes.append("refused")
+            with suppress(services.LastAdministrator):
+                act()
         finally:
             connection.close()
 
-    pairs = ((one, other), (other, one))
-    threads = [threading.Thread(target=deactivate, args=pair) for pair in pairs]
+    threads = [threading.Thread(target=try_it, args=[act]) for act in acts]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join(30)
 
-    assert sorted(outcomes) == ["done", "refused"]
     assert selectors.administrators().count() == 1
 
 
@@ -286,6 +335,30 @@ def test_roles_that_one_can_not_give_stay_when_one_saves(manager: User, administ
         lee, username="Lee", email="", first_name="", last_name="", given=[role(MANAGER)], by=weak
     )  # fmt: skip
     assert lee.groups.get().name == MANAGER
+
+
+def test_a_manager_of_people_takes_no_token_or_role_of_who_may_more(
+    manager: User, administrator: User
+) -> None:
+    services.save_role(None, name="Reader", rights=["profiles.view_profile"], by=administrator)
+    reader = role("Reader")
+    tomorrow = timezone.now() + timedelta(days=1)
+    token, _text = services.create_token(
+        administrator, name="x", scopes=[], expires_at=tomorrow, by=administrator
+    )
+    client = signed_in(manager)
+
+    assert client.post(f"/account/tokens/{token.pk}/revoke/").status_code == 403
+    assert client.post(f"/people/roles/{reader.pk}/delete/").status_code == 403
+
+    assert ApiToken.objects.exists() and Role.objects.filter(pk=reader.pk).exists()
+    assert (
+        f"/account/tokens/{token.pk}/revoke/"
+        not in client.get(f"/people/{administrator.pk}/").content.decode()
+    )
+    assert (
+        f"/people/roles/{reader.pk}/delete/" not in client.get(f"/people/roles/{reader.pk}/").content.decode()
+    )
 
 
 # --- Own roles -----------------------------------------------------------------------------------------------------

@@ -23,8 +23,10 @@ from django.http import HttpResponse
 from django.test import Client
 from pytest_django import Settings
 
+from audit.models import Entry
 from tests.access.conftest import person, signed_in
 
+EDGE = "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 Chrome/142.0 Safari/537.36 Edg/142.0"
 PASSWORD = "correct horse, battery"
 
 
@@ -79,6 +81,9 @@ def test_after_five_failures_the_right_password_waits_too(kim: User) -> None:
 
     assert "Too many failed attempts." in page
     assert client.get("/segments/").status_code == 302
+    # Five that failed, and once that there were too many.
+    sign_in(client)
+    assert Entry.objects.filter(action="session.refused", object_name="Kim").count() == 6
 
 
 @pytest.mark.parametrize(
@@ -93,6 +98,21 @@ def test_after_five_failures_the_right_password_waits_too(kim: User) -> None:
 )
 def test_signing_in_leads_to_no_other_site(kim: User, next_url: str) -> None:
     assert sign_in(Client(), next=next_url).headers["Location"] == "/"  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("next_url", ["https://evil.example/", "//evil.example/", "/\\evil.example"])
+def test_confirming_and_the_second_step_lead_to_no_other_site(kim: User, next_url: str) -> None:
+    client = Client()
+    sign_in(client)
+    confirmed = client.post(f"/account/confirm/?next={next_url}", {"password": PASSWORD, "next": next_url})
+    assert confirmed.headers["Location"] == "/"
+
+    TOTP.activate(kim, "A" * 32)
+    codes = RecoveryCodes.activate(kim).get_unused_codes()
+    again = Client()
+    sign_in(again, next=next_url)
+    done = again.post(f"/sign-in/second-step/?next={next_url}", {"code": codes[0], "next": next_url})
+    assert done.headers["Location"] == "/"
 
 
 @pytest.mark.parametrize(
@@ -169,6 +189,31 @@ def test_an_authenticator_app_is_set_up_and_asked_for(kim: User) -> None:
     assert again.get("/segments/").status_code == 200
 
 
+@pytest.mark.django_db(transaction=True)
+def test_the_trail_tells_of_second_steps_that_came_went_or_failed(kim: User) -> None:
+    client = Client()
+    sign_in(client)
+    confirm(client)
+    page = client.get("/account/second-step/app/").content.decode()
+    [secret] = set(re.findall(r'data-copy="([A-Z2-7]{32})"', page))
+    client.post("/account/second-step/app/", {"code": code(secret)})
+    thief = Client()
+    sign_in(thief)
+    thief.post("/sign-in/second-step/", {"code": "000000"})
+    client.post("/account/second-step/codes/new/")
+    client.post("/account/second-step/app/remove/")
+
+    told = Entry.objects.exclude(action="session.signed_in").filter(object_name="Kim").order_by("pk")
+    assert [(entry.actor, entry.action, entry.changes) for entry in told][-6:] == [
+        ("Kim", "user.second_step_added", {"second_step": [None, "totp"]}),
+        ("Kim", "user.second_step_added", {"second_step": [None, "recovery_codes"]}),
+        ("anonymous", "session.refused", {"second_step": [None, "totp"]}),
+        ("Kim", "user.recovery_codes_made", {}),
+        ("Kim", "user.second_step_removed", {"second_step": ["totp", None]}),
+        ("Kim", "user.second_step_removed", {"second_step": ["recovery_codes", None]}),
+    ]
+
+
 def test_the_django_admin_asks_for_the_second_step_too(admin_user: User) -> None:
     TOTP.activate(admin_user, "A" * 32)
     client = Client()
@@ -211,10 +256,11 @@ def test_passkeys_of_others_are_as_if_they_were_not(kim: User) -> None:
 
 
 def test_a_session_is_signed_out_from_another(kim: User) -> None:
-    here, there = Client(), Client(headers={"user-agent": "Lynx"})
+    here, there = Client(headers={"user-agent": EDGE}), Client(headers={"user-agent": "Lynx"})
     sign_in(here)
     sign_in(there)
-    assert "Lynx" in here.get("/account/sessions/").content.decode()
+    page = here.get("/account/sessions/").content.decode()
+    assert ">Lynx<" in page and ">Microsoft Edge on Windows<" in page
 
     here.post(f"/account/sessions/{UserSession.objects.get(user_agent='Lynx').pk}/end/")
 

@@ -15,6 +15,7 @@ from pytest_django import Settings
 from access import services
 from access.models import ApiToken, Role
 from access.tokens import digest
+from audit.models import Entry
 from tests.access.conftest import person, signed_in
 
 
@@ -166,3 +167,6 @@ def test_prometheus_may_use_a_token_that_may_view_monitoring(auditor: User) -> N
     assert metrics(made(auditor, "activation.view_monitoring")[1]) == 200
     assert metrics(made(auditor, "profiles.view_segment")[1]) == 403
     assert metrics("ka_nothing") == 401
+    refused = Entry.objects.get(action="access.refused")
+    assert (refused.actor, refused.object_name) == ("Oh", "GET /metrics")
+    assert refused.changes == {"missing": [None, "activation.view_monitoring"]}

@@ -13,7 +13,7 @@ from django.contrib.auth.models import User
 from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
-from pytest_django import DjangoAssertNumQueries, Settings
+from pytest_django import DjangoAssertNumQueries
 
 from activation import preview, selectors, services
 from activation.models import (
@@ -28,7 +28,8 @@ from activation.models import (
 from activation.selectors import RECOMMENDED
 from activation.views.wizard import WIZARD
 from destinations.connectors.base import ConnectorError, Target
-from destinations.models import Destination
+from destinations.fields import Encrypted
+from destinations.models import Account, Destination
 from profiles.models import Segment
 from tests.activation.wizard import (
     HTMX,
@@ -357,10 +358,8 @@ def test_a_stream_that_can_not_be_described_is_said_and_the_rest_is_shown(
     assert "Expected volume" in text
 
 
-def test_lost_credential_keys_do_not_break_the_estimate(
-    client: Client, destination: Destination, settings: Settings
-) -> None:
-    settings.CREDENTIAL_KEYS = ["aVf_Aos0P3WXqe3L1hDNeGNhN9tCWx7lKnPLU5tYyDg="]
+def test_lost_credential_keys_do_not_break_the_estimate(client: Client, destination: Destination) -> None:
+    Account.objects.update(credentials=Encrypted("sealed with a key that is gone"))
     ready(client, destination, SegmentFactory.create())
     assert "KeyLost" in client.get(url("estimate", destination)).content.decode()
 

@@ -19,6 +19,7 @@ from activation import services
 from activation.models import Dataflow, MappedAttribute
 from activation.selectors import Selection
 from activation.views.wizard import WIZARD
+from audit.models import Entry
 from destinations.models import Destination
 from destinations.services import Refused, Setup, edit_destination
 from governance import services as governance
@@ -81,6 +82,7 @@ def test_review_says_what_stops_it_and_the_server_refuses(client: Client, third_
     response = send_finish(client, third_party)
     assert response.status_code == 422
     assert [each.policy for each in response.context["violations"]] == [policy]
+    assert Entry.objects.filter(action="policy.refused", object_name=third_party.name).count() == 1
     assert Dataflow.objects.get().state == Dataflow.State.DRAFT
     assert not MappedAttribute.objects.exists()
 
@@ -208,6 +210,23 @@ def test_a_rule_is_refused_in_the_admin_too(live: Dataflow) -> None:
     assert live.destination.name in said(response)
     segment.refresh_from_db()
     assert segment.rule == "loyalty.points > 1"
+
+
+@pytest.mark.django_db
+def test_the_trail_tells_who_was_refused_and_why_and_nothing_of_what_was_taken_back(live: Dataflow) -> None:
+    make_policy(I1, name="제3자")
+    steward = User.objects.create_superuser("steward")
+    client = Client()
+    client.force_login(steward)
+
+    client.post(reverse("governance:label_fields"), {"field": EMAIL, "labels": "I1", "action": "add"})
+
+    entry = Entry.objects.get(action="policy.refused")
+    assert (entry.actor, entry.object_name) == ("steward", live.destination.name)
+    assert entry.place == "POST /governance/labels/fields/"
+    why = entry.changes["why"][1]
+    assert f"“{live.destination.name}” would violate the policy “제3자”" in why and EMAIL in why
+    assert not Entry.objects.filter(action="label.added").exists()
 
 
 @pytest.mark.django_db

@@ -97,16 +97,20 @@ def test_an_entry_shows_before_and_after_as_text(client: Client) -> None:
 
 
 def test_a_csv_runs_no_formula_and_says_that_it_was_taken(client: Client, auditor: User) -> None:
-    write(60, object_name="=1+2", actor="@SUM(A1)")
-    response = client.get("/audit/export/csv/", {"object": "=1+2"})
+    names = [f"{start}1+2" for start in ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")]
+    for name in names:
+        write(6, object_name=name, actor="@SUM(A1)")
+    response = client.get("/audit/export/csv/", {"actor": "@SUM(A1)"})
     assert response.headers["Content-Disposition"].endswith('.csv"')
-    rows = list(csv.DictReader(io.StringIO(response.getvalue().decode("utf-8-sig"))))
-    assert len(rows) == 60
-    assert {(row["object_name"], row["actor"]) for row in rows} == {("'=1+2", "'@SUM(A1)")}
+    rows = list(csv.DictReader(io.StringIO(response.getvalue().decode("utf-8-sig"), newline="")))
+    assert len(rows) == 66
+    assert {(row["object_name"], row["actor"]) for row in rows} == {
+        (f"'{name}", "'@SUM(A1)") for name in names
+    }
     taken = Entry.objects.get(action="audit.exported")
     assert (taken.actor, taken.changes) == (
         "auditor",
-        {"format": [None, "csv"], "object": [None, "=1+2"]},
+        {"format": [None, "csv"], "actor": [None, "@SUM(A1)"]},
     )
 
 

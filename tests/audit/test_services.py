@@ -23,6 +23,7 @@ NOT_RECORDED = {
     "access/services.py:edit_person": WATCHED,
     "access/services.py:switch_person": WATCHED,
     "access/services.py:keep_an_administrator": READ,
+    "access/services.py:lock": READ,
     "access/services.py:rotate_second_factors": "the same secrets, encrypted anew by the command that is recorded",
     "activation/alerts/services.py:mark_read": "a person's own bell",
     "activation/services.py:follow_consent": "what changed what policies ask is recorded",

@@ -1,4 +1,4 @@
-"""A steward and a marketer: what may not be exported is not, everybody sees why, and what is live stays allowed."""
+"""A steward, a marketer, an auditor: what may not be exported is not, all see why, and all of it is written down."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from playwright.sync_api import Browser, Page, expect
 
 from tests.browser.accessibility import assert_accessible
 from tests.browser.activated import activate
-from tests.browser.conftest import NARROW
+from tests.browser.conftest import NARROW, WIDE
 from tests.product import Product
 from tests.services import ROOT
 
@@ -17,35 +17,20 @@ NAME = "Exports to the agency"
 POLICY = "고객 주소는 대행사에 보내지 않음"
 
 _MAKE = """
-from django.contrib.auth.models import Permission, User
-from destinations.models import Destination
-from governance.models import MarketingAction
+from django.contrib.auth.models import Group, User
 
-def person(name, *rights):
-    user = User.objects.create_user(name, password="a good password")
-    for right in rights:
-        app, codename = right.split(".")
-        user.user_permissions.add(Permission.objects.get(content_type__app_label=app, codename=codename))
-
-wizard = ["destinations.view_destination", "destinations.manage_destinations", "profiles.view_profile",
-          "activation.activate_destinations", "profiles.view_segment"]
-person("marketer", *wizard)
-person("steward", "governance.view_policy", "governance.manage_policies", "governance.manage_labels",
-       "profiles.view_segment", "destinations.view_destination", "activation.view_monitoring")
-destination = Destination.objects.create(
-    account=Destination.objects.get(name="Profile exports").account, name="Exports to the agency",
-    settings={"stream": "profile-exports"},
-)
-destination.marketing_actions.add(MarketingAction.objects.get(name="Export to Third Party"))
-print(destination.pk)
+for name in ("Marketer", "Data steward", "Auditor"):
+    user = User.objects.create_user(name.split()[-1].lower(), password="a good password")
+    user.groups.add(Group.objects.get(name=name))
 """
 
 
 @pytest.fixture
-def destination(product: Product) -> Iterator[str]:
-    """The id of one whose data is for a third party; there are a steward and a marketer."""
+def account(product: Product) -> Iterator[str]:
+    """The name of an account; there are a steward, a marketer and an auditor."""
     activate(product)
-    yield product.manage("shell", "--no-imports", "-c", _MAKE).splitlines()[-1]
+    product.manage("shell", "--no-imports", "-c", _MAKE)
+    yield "Local stream of the marketing team"
     # Or other tests' exports would be judged by it.
     gone = f"from governance.models import Policy; Policy.objects.filter(name={POLICY!r}).delete()"
     product.manage("shell", "--no-imports", "-c", gone)
@@ -57,9 +42,7 @@ def as_(browser: Browser, product: Product) -> Iterator[Callable[[str], Page]]:
     contexts = []
 
     def sign_in(name: str) -> Page:
-        context = browser.new_context(
-            base_url=product.url, viewport={"width": 1440, "height": 900}, locale="en-US"
-        )
+        context = browser.new_context(base_url=product.url, viewport=WIDE, locale="en-US")
         context.set_default_timeout(10_000)
         contexts.append(context)
         page = context.new_page()
@@ -87,10 +70,10 @@ def choose_field(page: Page, path: str) -> None:
     expect(page.get_by_role("heading", name="Edit labels")).to_be_visible()
 
 
-def test_a_steward_forbids_what_a_marketer_then_leaves_out(
-    product: Product, destination: str, as_: Callable[[str], Page]
+def test_a_steward_forbids_what_a_marketer_then_leaves_out_and_an_auditor_reads_all_of_it(
+    account: str, as_: Callable[[str], Page]
 ) -> None:
-    steward, marketer = as_("steward"), as_("marketer")
+    steward, marketer, auditor = as_("steward"), as_("marketer"), as_("auditor")
 
     # The steward labels the address, and makes a policy in four steps.
     choose_field(steward, "personalEmail.address")
@@ -119,8 +102,17 @@ def test_a_steward_forbids_what_a_marketer_then_leaves_out(
     rail.get_by_role("button", name="Enable").click()
     expect(steward.get_by_role("complementary")).to_contain_text("Enabled")
 
-    # The marketer can't finish, and sees why on one screen.
-    marketer.goto(f"/activation/{destination}/segments/")
+    # The marketer sets up a destination with that action, and can't finish: one screen says why.
+    marketer.goto("/destinations/connect/kinesis/")
+    marketer.get_by_role("radio", name="Existing account").check()
+    marketer.get_by_role("radio", name=account).check()
+    marketer.get_by_role("button", name="Connect to destination").click()
+    marketer.get_by_role("link", name="Next").click()
+    marketer.get_by_label("Name", exact=True).fill(NAME)
+    marketer.get_by_role("radio", name="profile-exports").check()
+    marketer.get_by_label("Export to Third Party").check()
+    marketer.get_by_role("button", name="Next").last.click()
+    marketer.wait_for_url("**/segments/")
     marketer.locator("#segment-rows").get_by_role("checkbox").first.check()
     marketer.get_by_role("button", name="Next", exact=True).click()
     marketer.get_by_role("heading", name="Select attributes").wait_for()
@@ -139,10 +131,17 @@ def test_a_steward_forbids_what_a_marketer_then_leaves_out(
     marketer.set_viewport_size(NARROW)
     assert marketer.evaluate("document.documentElement.scrollWidth") <= NARROW["width"]
     shot(marketer, "forbidden-390")
-    marketer.set_viewport_size({"width": 1440, "height": 900})
+    marketer.set_viewport_size(WIDE)
+
+    # Pressed all the same, the server refuses, too.
+    marketer.locator("[value=next]:disabled").evaluate("button => { button.disabled = false }")
+    with marketer.expect_response(lambda response: response.request.method == "POST") as refused:
+        marketer.get_by_role("button", name="Finish").click()
+    assert refused.value.status == 422
+    expect(marketer.get_by_role("button", name="Finish")).to_be_disabled()
 
     # They leave the address out, and finish.
-    violation.get_by_role("link", name="Select attributes").click()
+    marketer.locator(".violation").get_by_role("link", name="Select attributes").click()
     marketer.get_by_role("button", name="Remove personalEmail.address").click()
     expect(marketer.get_by_role("button", name="Remove personalEmail.address")).to_have_count(0)
     marketer.get_by_role("button", name="Next", exact=True).click()
@@ -159,3 +158,29 @@ def test_a_steward_forbids_what_a_marketer_then_leaves_out(
     expect(steward.locator(".violation")).to_contain_text("person.name.firstName")
     assert_accessible(steward)
     shot(steward, "refused")
+
+    # Nor may they look at what everybody did; the auditor may.
+    assert steward.goto("/audit/").status == 403  # type: ignore[union-attr]
+    auditor.goto("/destinations/")
+    auditor.get_by_role("link", name="Audit", exact=True).click()
+    rows = auditor.locator("#results tbody tr")
+    for act in (
+        ("Labelled data", "I1", "steward"),
+        ("Wrote a policy", POLICY, "steward"),
+        ("Enabled a policy", POLICY, "steward"),
+        ("Created a destination", NAME, "marketer"),
+        ("Was refused by a policy", NAME, "marketer"),
+        ("Activated segments", NAME, "marketer"),
+        ("Was refused by a policy", NAME, "steward"),
+        ("Was refused", "GET /audit/", "steward"),
+    ):
+        told = rows
+        for word in act:
+            told = told.filter(has=auditor.get_by_text(word, exact=True))
+        expect(told).to_have_count(1)
+    assert_accessible(auditor)
+    shot(auditor, "audit")
+    rows.filter(has_text="steward").get_by_role("link", name="Was refused by a policy").click()
+    expect(auditor.get_by_text("It uses person.name.firstName (I1).")).to_be_visible()
+    assert_accessible(auditor)
+    shot(auditor, "audit-refused")

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
-from html import unescape
-from urllib.parse import urljoin, urlsplit
 from uuid import UUID
 
 import pytest
 from django.contrib.auth.models import Group, Permission, User
 from django.test import Client
-from django.urls import Resolver404, URLPattern, URLResolver, get_resolver, resolve
+from django.urls import URLPattern, URLResolver, get_resolver
 
 from profiles.inlets.services import create_inlet
 from profiles.services import set_membership
@@ -21,6 +18,7 @@ from tests.factories import (
     SegmentFactory,
     UserFactory,
 )
+from tests.walking import walk
 
 # Open to everybody.
 OPEN = {"root", "healthz", "readyz", "metrics", "set_language"}
@@ -167,6 +165,7 @@ ALLOWED = {
     "access:role_delete": "A",
 }
 
+MADE_UP = {str(UUID(int=1)), "987654", "x"}
 EXAMPLES = {"uuid": str(UUID(int=1)), "slug": "amazon-kinesis", "int": "987654", "str": "x", "path": "x"}
 
 
@@ -259,44 +258,46 @@ def test_a_right_that_is_withdrawn_is_gone_with_the_next_request() -> None:
     assert client.get("/people/").status_code == 403
 
 
-# --- What pages offer ----------------------------------------------------------------------------------------------
+@pytest.mark.django_db
+def test_no_form_is_taken_without_its_token(admin_user: User) -> None:
+    client = Client(enforce_csrf_checks=True)
+    client.force_login(admin_user)
+    # Programs come without a cookie, and so without what could be forged.
+    programs = {"profiles:collect", "profiles:collect_batch", "access:token_who"}
+    forms = {name: path for name, path in EVERY if name not in programs}
+    forms["account_reset_password_from_key"] = "/password/reset/1-x/"
+    taken = {name: status for name, path in forms.items() if (status := client.post(path).status_code) != 403}
 
-ADDRESS = re.compile(r'(?:href|action|formaction|hx-get|hx-post)="([^"]*)"')
+    assert taken == {}
+
+
+@pytest.mark.django_db
+def test_what_is_not_there_is_not_found() -> None:
+    client = signed_in(role="Administrator")
+    made_up = [(name, path) for name, path in OURS if set(path.split("/")) & MADE_UP and name not in OWN]
+    answers = {name: client.get(path).status_code for name, path in made_up}
+
+    assert {name for name, status in answers.items() if status not in (404, 405)} == set()
+    assert list(answers.values()).count(404) > 40
+
+
+# --- What pages offer ----------------------------------------------------------------------------------------------
 
 
 @pytest.mark.django_db
 @pytest.mark.parametrize("role", ROLES.values())
 def test_no_page_offers_what_its_reader_may_not_do(role: str) -> None:
-    """From page to page as a person goes, over every address that a page names. Those that need more than GET are
-    judged by the rights that their view asks for.
-    """
+    """Addresses that need more than GET are judged by the rights that their view asks for."""
     _something_of_everything()
     client = signed_in(role=role)
     person = User.objects.get(pk=client.session["_auth_user_id"])
-    waiting, seen, offered = ["/"], set(), set()
-    while waiting:
-        page = waiting.pop()
-        response = client.get(page, follow=True)
-        assert response.status_code in (200, 204, 405), f"{page} answers {response.status_code}"
-        if "html" not in response.headers.get("Content-Type", ""):
-            continue
-        for address in ADDRESS.findall(response.content.decode()):
-            parts = urlsplit(urljoin(page, unescape(address)))
-            if parts.netloc or parts.path.startswith(("/static/", "/sign-out/")):
-                continue
-            try:
-                match = resolve(parts.path)
-            except Resolver404:
-                continue
-            missing = [
-                right for right in getattr(match.func, "permissions", ()) if not person.has_perm(right)
-            ]
-            assert missing == [], f"{page} offers {parts.path}"
+    offered = set()
+    for page in walk(client):
+        for path, match in page.links:
+            needed = getattr(match.func, "permissions", ())
+            missing = [right for right in needed if not person.has_perm(right)]
+            assert missing == [], f"{page.address} offers {path}"
             offered.add(match.view_name)
-            # A page once, whatever its filters are; of pages of the same kind, one.
-            if match.view_name not in seen and f'action="{address}"' not in response.content.decode():
-                seen.add(match.view_name)
-                waiting.append(f"{parts.path}?{parts.query}" if parts.query else parts.path)
     assert len(offered) > 15
 
 

@@ -13,6 +13,7 @@ from django.utils import timezone
 from pytest_django import DjangoAssertNumQueries
 
 from activation.alerts import watch as watching
+from activation.alerts import words
 from activation.alerts.watch import CALM, Seen, look
 from activation.export import lanes
 from activation.models import Alert, AlertMessage, Dataflow, DataflowRun, Notice, PendingExport, Subscription
@@ -141,6 +142,102 @@ def test_the_database_knows_a_trouble_once(dataflow: Dataflow) -> None:
     again()
     again()
     assert Alert.objects.count() == 1
+
+
+# -- what several dataflows have in common -------------------------------------------------------------------------
+
+
+@pytest.fixture
+def same_stream(dataflow: Dataflow, watcher: User, subscription: Subscription) -> list[Dataflow]:
+    """Three dataflows with changes that wait for one stream; somebody watches all of them."""
+    account = dataflow.destination.account
+    dataflow.destination.settings |= {"aggregate": True}  # another way to the same stream
+    dataflow.destination.save()
+    others = [
+        DataflowFactory.create(destination__name=name, destination__account=account)
+        for name in ("Busan", "Jeju")
+    ]
+    for each in others:
+        watch(each, watcher)
+    for each in (dataflow, *others):
+        PendingExport.objects.create(dataflow=each, profile=ProfileFactory.create(), reason="attribute")
+    return [dataflow, *others]
+
+
+def messages() -> list[tuple[str, str, bool]]:
+    found = AlertMessage.objects.order_by("created_at", "cleared")
+    return list(found.values_list("alert__dataflow__destination__name", "channel", "cleared"))
+
+
+@pytest.mark.parametrize("code", ["ResourceNotFoundException", "UnrecognizedClientException"])
+def test_what_breaks_many_dataflows_is_told_once_and_its_end_when_the_last_is_well(
+    same_stream: list[Dataflow], code: str
+) -> None:
+    for minutes, each in enumerate(same_stream):
+        hold(each, code)
+        look(NOON + timedelta(minutes=minutes))
+    assert messages() == [("Seoul", "email", False)]
+    assert len(told()) == 1
+    assert "The same goes for “Busan”, “Jeju”." in words.detail(Alert.objects.earliest("pk"), cleared=False)
+    for minutes, each in enumerate(same_stream):
+        lanes.reached(each.pk)
+        look(NOON + timedelta(minutes=10 + 10 * minutes))
+        look(NOON + timedelta(minutes=15 + 10 * minutes))
+        assert len(told()) == (2 if each == same_stream[-1] else 1)
+    assert messages() == [("Seoul", "email", False), ("Seoul", "email", True)]
+    assert not Alert.objects.filter(cleared_at=None).exists()
+
+
+def test_what_nothing_waits_for_does_not_hold_up_the_all_clear(same_stream: list[Dataflow]) -> None:
+    first, idle, _third = same_stream
+    for each in (first, idle):
+        hold(each)
+    look(NOON)
+    PendingExport.objects.filter(dataflow=idle).delete()
+    lanes.reached(first.pk)
+    look(NOON + timedelta(minutes=1))
+    look(NOON + timedelta(minutes=1) + CALM)
+    assert told() == [("on_hold", False), ("on_hold", True)]
+    hold(first)
+    look(NOON + timedelta(minutes=10))
+    assert told()[2:] == [("on_hold", False)]
+
+
+def test_streams_of_one_account_break_one_by_one_and_its_credentials_for_all(
+    same_stream: list[Dataflow],
+) -> None:
+    _seoul, busan, _jeju = same_stream
+    busan.destination.settings = {"stream": "another"}
+    busan.destination.save()
+    for each in same_stream:
+        hold(each)
+    look(NOON)
+    assert {name for name, _channel, _cleared in messages()} == {"Busan", "Jeju"}
+    AlertMessage.objects.all().delete()
+    for each in same_stream:
+        hold(each, "ExpiredTokenException")
+    look(NOON + timedelta(minutes=1))
+    assert len(messages()) == 1
+
+
+def test_everybody_is_told_of_theirs_and_every_address_once(same_stream: list[Dataflow]) -> None:
+    seoul, _busan, jeju = same_stream
+    other = UserFactory.create(permissions=["destinations.view_destination"])
+    hook = {"by_email": False, "webhook_secret": "x" * 16}
+    watch(jeju, other, webhook_url="https://hooks.example.com/a", **hook)
+    watch(seoul, other, webhook_url="https://hooks.example.com/a", **hook)
+    watch(seoul, UserFactory.create(email=""), kinds=["credentials"])
+    for each in same_stream:
+        hold(each)
+    look(NOON)
+    assert sorted(messages()) == [("Busan", "email", False), ("Jeju", "webhook", False)]
+    assert Notice.objects.count() == 2
+    for each in same_stream:
+        lanes.reached(each.pk)
+    look(NOON + timedelta(minutes=1))
+    look(NOON + timedelta(minutes=1) + CALM)
+    assert sorted(messages())[1::2] == [("Busan", "email", True), ("Jeju", "webhook", True)]
+    assert Notice.objects.count() == 4
 
 
 # -- the kinds -----------------------------------------------------------------------------------------------------

@@ -22,7 +22,7 @@ from profiles.erasure.services import erase
 from profiles.ingest import Fragment, ingest
 from profiles.inlets import intake
 from profiles.inlets.services import create_inlet
-from profiles.models import InletSample, MergedProfile, Profile
+from profiles.models import InletSample, MergedProfile, Profile, Upload, UploadRejection
 from profiles.reasons import Reason
 from tests.destinations.connected import connected_destination
 from tests.factories import DataflowFactory, IdentityFactory, MembershipFactory, ProfileFactory, UserFactory
@@ -58,6 +58,9 @@ def person() -> Profile:
         inlet, Reason("Not valid: %(value)s", {"value": EMAIL}), json.dumps({"email": EMAIL.upper()}).encode()
     )
     intake.note_refusal(inlet, Reason("Other"), b'{"email": "other@example.com"}')
+    upload = Upload.objects.create(file_name="list.csv", size=1, segment=membership.segment, state="done")
+    for row, value in enumerate((EMAIL, f"{EMAIL.upper()};;", "other@example.com"), 2):
+        upload.rejections.create(row=row, value=value, reason="The row has too few cells.")
     return profile
 
 
@@ -81,9 +84,10 @@ def test_nothing_of_the_person_is_left_anywhere_but_that_they_were_erased(person
         assert known not in after
     assert Profile.objects.get() == other
     assert [sample.reason for sample in InletSample.objects.all()] == ["Other"]
+    assert [rejection.value for rejection in UploadRejection.objects.all()] == ["other@example.com"]
     entry = Entry.objects.get(action="profile.erased")
     assert entry.object_id == str(person.pk)
-    assert entry.changes["identities"] == [None, 2]
+    assert entry.changes["identities"] == entry.changes["rejected rows of uploads"] == [None, 2]
     assert not erase(person.pk)
     assert Entry.objects.filter(action="profile.erased").count() == 1
 
@@ -155,7 +159,7 @@ def test_the_page_says_what_goes_and_a_second_click_is_told(person: Profile, ste
     response = client.get(url)
     page = response.content.decode()
     assert EMAIL in page and "Pending exports" in page and "Failed exports" in page
-    assert response.context["known"].samples == 1
+    assert (response.context["known"].samples, response.context["known"].rejections) == (1, 2)
     assert Profile.objects.filter(pk=person.pk).exists()
     assert client.post(url)["Location"] == "/profiles/"
     assert client.post(url, follow=True).content.decode().count("was erased already") == 1
