@@ -17,7 +17,7 @@ from __future__ import annotations
 import math
 import uuid
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
@@ -122,7 +122,12 @@ class _Moved(Exception):
     """Between finding the profiles and locking them another transaction committed something that matters."""
 
 
-def ingest(fragments: Sequence[Fragment], *, skip_unchanged: bool = False) -> list[Outcome]:
+def ingest(
+    fragments: Sequence[Fragment],
+    *,
+    skip_unchanged: bool = False,
+    locked: Callable[[], object] = lambda: None,
+) -> list[Outcome]:
     """Merge a batch of fragments into the store, in order, in one transaction.
 
     Several fragments of one profile fold. Bad fragments are rejected, the rest goes in. A segment that is mentioned and
@@ -132,6 +137,8 @@ def ingest(fragments: Sequence[Fragment], *, skip_unchanged: bool = False) -> li
         fragments: some 500 to 1,000; the batch is in memory, and its profiles are locked until the transaction ends.
         skip_unchanged: a value that is stored just so already is not written and not announced. Without it, it is
             announced: "any mapped attribute is written, even with the same value" (behaviour.md).
+        locked: called when the profiles of the batch are locked, those that exist: whoever changes one of them from
+            here on waits for this batch. More than once where another writer's changes have the batch begin anew.
 
     Returns:
         An outcome for every fragment, in their order.
@@ -143,7 +150,7 @@ def ingest(fragments: Sequence[Fragment], *, skip_unchanged: bool = False) -> li
         try:
             with transaction.atomic():
                 advisory_lock(INGESTION, shared=attempt <= SIDE_BY_SIDE)
-                return _Batch(skip_unchanged).run(fragments)
+                return _Batch(skip_unchanged, locked).run(fragments)
         except (_Moved, IntegrityError, OperationalError) as error:
             # Another transaction made the same identity, merged one of the profiles, or waited for what this one held:
             # a second look finds what it made. A database that is locked or gone has been waited for already.
@@ -311,8 +318,9 @@ def _milliseconds(moment: datetime) -> int:
 class _Batch:
     """One transaction's worth of fragments."""
 
-    def __init__(self, skip_unchanged: bool) -> None:
+    def __init__(self, skip_unchanged: bool, locked: Callable[[], object]) -> None:
         self.skip_unchanged = skip_unchanged
+        self.locked = locked
         self.now = timezone.now()
         self.work: dict[uuid.UUID, _Work] = {}
         # Of this batch, and of earlier ones where a fragment names them.
@@ -411,6 +419,7 @@ class _Batch:
         missing = named - self.work.keys()
         if not self.work.keys() >= set(self.stored_owner.values()) or (missing and self._redirects(missing)):
             raise _Moved
+        self.locked()
         growing = self._growing(prepared)
         self._load_memberships(prepared, growing)
         if growing:
