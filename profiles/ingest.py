@@ -222,14 +222,23 @@ def _check_value(value: Any, path: str, depth: int, *, addressed: bool, map_path
         for key, inner in value.items():
             if not isinstance(key, str):
                 raise Refused(_("A key below %(path)s is not a text.") % {"path": path})
-            check_text(key)
-            if addressed and (not key or "." in key):
-                raise Refused(
-                    _("The key “%(key)s” is empty or has a dot: no path can name it.") % {"key": key}
+            if not key.isidentifier():  # most are, and have nothing of what is looked for
+                check_text(key)
+                if addressed and (not key or "." in key):
+                    raise Refused(
+                        _("The key “%(key)s” is empty or has a dot: no path can name it.") % {"key": key}
+                    )
+            if isinstance(inner, str):  # no call of its own for what stands most often
+                if "\0" in inner or not inner.isascii():
+                    check_text(inner)
+            else:
+                _check_value(
+                    inner,
+                    f"{path}.{key}" if path else key,
+                    depth + 1,
+                    addressed=addressed,
+                    map_paths=map_paths,
                 )
-            _check_value(
-                inner, f"{path}.{key}" if path else key, depth + 1, addressed=addressed, map_paths=map_paths
-            )
     elif isinstance(value, list):
         for inner in value:
             _check_value(inner, path, depth + 1, addressed=False, map_paths=map_paths)
@@ -313,6 +322,21 @@ class _Work:
 
 def _milliseconds(moment: datetime) -> int:
     return int(moment.timestamp() * 1000)
+
+
+def _stored_owners(values: Mapping[int, Collection[str]]) -> dict[Key, uuid.UUID]:
+    """The profiles of the identities that are stored, of these values by namespaces.
+
+    One query that asks the index namespace by namespace: were they alternatives, PostgreSQL would read all identities.
+    """
+    asked = [
+        Identity.objects.filter(namespace=namespace, value__among=some)
+        .order_by()
+        .values_list("namespace_id", "value", "profile_id")
+        for namespace, some in values.items()
+    ]
+    found = asked[0].union(*asked[1:], all=True) if asked else []
+    return {(namespace, value): profile_id for namespace, value, profile_id in found}
 
 
 class _Batch:
@@ -402,10 +426,7 @@ class _Batch:
         if named:
             self.merged_into = self._redirects(named)
             named = {self._stayed(profile_id) for profile_id in named}
-        wanted = Q(pk__in=[])
-        for namespace, some in values.items():
-            wanted |= Q(namespace=namespace, value__among=some)
-        locked = named.union(Identity.objects.filter(wanted).values_list("profile_id", flat=True))
+        locked = named.union(_stored_owners(values).values())
         # Locked in the order of their ids: two batches with the same profiles wait for each other and don't deadlock.
         # Without the key: rows that refer to a profile can still be inserted by others.
         profiles = Profile.objects.filter(pk__among=locked).order_by("pk").select_for_update(no_key=True)
@@ -413,8 +434,7 @@ class _Batch:
         # Whoever held the locks wrote before now.
         self.now = timezone.now()
         # Read again under the lock: from here on nobody else changes the identities of these profiles, or merges them.
-        found = Identity.objects.filter(wanted).values_list("namespace_id", "value", "profile_id")
-        self.stored_owner = {(namespace, value): profile_id for namespace, value, profile_id in found}
+        self.stored_owner = _stored_owners(values)
         self.owner = dict(self.stored_owner)
         missing = named - self.work.keys()
         if not self.work.keys() >= set(self.stored_owner.values()) or (missing and self._redirects(missing)):
@@ -580,11 +600,12 @@ class _Batch:
                 forget(work.profile.written)
         bulk.insert(
             Profile,
-            ["id", "attributes", "written", "created_at", "updated_at"],
+            ["id", "attributes", "written", "created_at"],
             [
-                (profile.pk, profile.attributes, profile.written, profile.created_at, self.now)
+                (profile.pk, profile.attributes, profile.written, profile.created_at)
                 for profile in (work.profile for work in touched)
             ],
+            same={"updated_at": self.now},
             unique=["id"],
             update=["attributes", "written", "updated_at"],
         )
@@ -658,8 +679,9 @@ class _Batch:
             Identity.objects.filter(leaving).delete()
         bulk.insert(
             Identity,
-            ["profile_id", "namespace_id", "value", "created_at"],
-            [(owner, namespace, value, self.now) for (namespace, value), owner in new.items()],
+            ["profile_id", "namespace_id", "value"],
+            [(owner, namespace, value) for (namespace, value), owner in new.items()],
+            same={"created_at": self.now},
         )
         return {*gone.values(), *new.values()}
 
