@@ -22,7 +22,7 @@ from activation.models import (
 )
 from profiles.merge import ancestors
 from profiles.models import MergedProfile, SegmentMembership
-from profiles.signals import ProfileChange, Transition
+from profiles.signals import ProfileChange
 
 # A disabled dataflow queues too: its rows wait.
 LIVE = (Dataflow.State.ENABLED, Dataflow.State.DISABLED)
@@ -88,7 +88,7 @@ def _joined_or_left(changes: Sequence[ProfileChange]) -> set[Pair]:
     by_segment: dict[str, set[uuid.UUID]] = defaultdict(set)
     for change in changes:
         for transition in change.transitions:
-            if _is_change_of_membership(transition):
+            if transition.joined_or_left:
                 by_segment[transition.segment_id].add(change.profile_id)
     if not by_segment:
         return set()
@@ -98,12 +98,6 @@ def _joined_or_left(changes: Sequence[ProfileChange]) -> set[Pair]:
         for dataflow_id, segment_id in mapped.values_list("dataflow_id", "segment_id")
         for profile_id in by_segment[segment_id]
     }
-
-
-def _is_change_of_membership(transition: Transition) -> bool:
-    """Absent or exited → member, or member → exited. From realized to existing it is the same member still."""
-    members = SegmentMembership.MEMBER_STATUSES
-    return (transition.before in members) != (transition.after in members)
 
 
 def _written(changes: Sequence[ProfileChange]) -> set[Pair]:
