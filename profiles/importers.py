@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING, TypeAlias
 
 import django
 
+from kinesis_admin import garbage
+
 if TYPE_CHECKING:
     from multiprocessing.context import SpawnProcess
 
@@ -131,6 +133,7 @@ def _work(pipe: Connection) -> None:
     django.setup()
     from profiles.ingest import ingest
 
+    garbage.collect_less_often()
     with suppress(EOFError, BrokenPipeError, ConnectionResetError):
         while True:
             batch = pipe.recv()

@@ -35,6 +35,7 @@ from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeElapsedColumn
 
 import audit
+from kinesis_admin import garbage
 from profiles import xdm
 from profiles.importers import ProcessEnded, ingest_together
 from profiles.ingest import MAX_BYTES, Fragment, Outcome, Refused, Result, ingest
@@ -73,6 +74,7 @@ class Command(BaseCommand):
             processes = (os.cpu_count() or 1) if connection.vendor == "postgresql" else 1
         if processes < 1:
             raise CommandError("--processes is a number from 1.")
+        garbage.collect_less_often()
         rejects = _Rejects(Path(rejected or ("import.rejected" if file == "-" else f"{file}.rejected")))
         counts: Counter[str] = Counter()
         with ExitStack() as stack:
