@@ -131,12 +131,21 @@ def _written(changes: Sequence[ProfileChange]) -> set[Pair]:
 
 
 def _members(pairs: Iterable[Pair]) -> set[Pair]:
-    """Those of ``pairs`` (and others) where the profile is in a mapped segment of the dataflow. One query."""
-    dataflow_ids = {dataflow_id for dataflow_id, _ in pairs}
-    profile_ids = {profile_id for _, profile_id in pairs}
+    """Those of ``pairs`` (and others) where the profile is in a mapped segment of the dataflow. Two queries.
+
+    The second one is by the profiles' index. Joined with what is mapped, PostgreSQL reads all members of the segments.
+    """
+    dataflows: dict[str, set[uuid.UUID]] = defaultdict(set)
+    mapped = MappedSegment.objects.filter(dataflow__in={dataflow_id for dataflow_id, _ in pairs})
+    for dataflow_id, segment_id in mapped.values_list("dataflow_id", "segment_id"):
+        dataflows[segment_id].add(dataflow_id)
     rows = SegmentMembership.objects.filter(
-        profile__among=profile_ids,
+        profile__among={profile_id for _, profile_id in pairs},
+        segment__among=dataflows,
         status__in=SegmentMembership.MEMBER_STATUSES,
-        segment__mappings__dataflow__in=dataflow_ids,
     )
-    return set(rows.values_list("segment__mappings__dataflow_id", "profile_id").distinct())
+    return {
+        (dataflow_id, profile_id)
+        for profile_id, segment_id in rows.order_by().values_list("profile_id", "segment_id")
+        for dataflow_id in dataflows[segment_id]
+    }
