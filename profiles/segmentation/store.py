@@ -19,9 +19,9 @@ from django.utils import timezone
 
 from profiles.locks import INGESTION, advisory_lock
 from profiles.models import Evaluation, Profile, Segment, SegmentMembership
-from profiles.segmentation.memberships import MEMBER, REALIZED, follow_rule
+from profiles.segmentation.memberships import REALIZED, follow_rule
 from profiles.segmentation.rules import Rules, live_rules
-from profiles.signals import ProfileChange, Transition, profiles_changed
+from profiles.signals import MEMBER, ProfileChange, Transition, profiles_changed
 from profiles.workers import tell
 
 PAGE = 5_000  # profiles asked in a transaction; those whose membership changes are locked for as long
