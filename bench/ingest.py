@@ -34,6 +34,7 @@ from activation.models import PendingExport
 from bench import customers, engine, report, store
 from bench.producer import produce
 from bench.report import Figure
+from kinesis_admin import garbage
 from kinesis_admin.processes import Program, free_port, wait_until
 from profiles.inlets import services
 from profiles.models import Profile, Segment, SegmentMembership
@@ -118,6 +119,7 @@ def against(bare: float, ours: float) -> list[Figure]:
 
 
 def show_rules(records: int) -> None:
+    garbage.collect_less_often()  # as a worker does
     total = Profile.objects.count()
     figures = []
     for what, rule in (

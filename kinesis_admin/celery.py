@@ -6,7 +6,6 @@ exported stands in the database, and the sweep finds it there.
 
 from __future__ import annotations
 
-import gc
 import logging.config
 import os
 from typing import Any
@@ -14,6 +13,8 @@ from typing import Any
 from celery import Celery, bootsteps
 from celery.signals import setup_logging, worker_process_init
 from django_structlog.celery.steps import DjangoStructLogInitStep
+
+from kinesis_admin import garbage
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "kinesis_admin.settings")
 
@@ -32,10 +33,7 @@ def _log_as_django_does(**_kwargs: Any) -> None:
 
 @worker_process_init.connect
 def _collect_garbage_less_often(**_kwargs: Any) -> None:
-    # A batch is a hundred thousand objects without a cycle among them. Looking for cycles after every 700 new ones, in
-    # all of Django, too, takes a third of a worker's time.
-    gc.freeze()
-    gc.set_threshold(100_000, 20, 20)
+    garbage.collect_less_often()
 
 
 class Heartbeat(bootsteps.StartStopStep):

@@ -7,6 +7,9 @@ from __future__ import annotations
 
 import os
 
+from django.urls import get_resolver
+
+from kinesis_admin import garbage
 from kinesis_admin.logs import logging_config
 
 bind = f"127.0.0.1:{os.environ.get('PORT', '8000')}"
@@ -22,3 +25,9 @@ logconfig_dict = logging_config(
 )
 # It warns of every answer to HEAD: Django leaves dropping the body to the server.
 logconfig_dict["loggers"]["gunicorn.http.wsgi"] = {"level": "ERROR"}
+
+
+def post_worker_init(_worker: object) -> None:
+    """What a process does before its first request."""
+    get_resolver().url_patterns  # noqa: B018  (loads the views)
+    garbage.collect_less_often()

@@ -41,9 +41,15 @@ class Among(In):
 
     lookup_name = "among"
 
+    def get_prep_lookup(self) -> list[Any]:
+        return list(self.rhs)
+
     def as_postgresql(self, compiler: SQLCompiler, connection: BaseDatabaseWrapper) -> tuple[str, list[Any]]:
-        values = list(self.rhs)
-        if not values:
+        if not self.rhs:
             raise EmptyResultSet
+        values: str | list[Any] = self.rhs
+        type_ = self.lhs.output_field.db_type(connection)
+        if type_ == "uuid":  # psycopg would write, and quote, each by itself
+            values = f"{{{','.join([value.hex for value in self.rhs])}}}"
         column, params = self.process_lhs(compiler, connection)
-        return f"{column} = ANY(%s::{self.lhs.output_field.db_type(connection)}[])", [*params, values]
+        return f"{column} = ANY(%s::{type_}[])", [*params, values]

@@ -17,7 +17,7 @@ from __future__ import annotations
 import math
 import uuid
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
@@ -122,7 +122,12 @@ class _Moved(Exception):
     """Between finding the profiles and locking them another transaction committed something that matters."""
 
 
-def ingest(fragments: Sequence[Fragment], *, skip_unchanged: bool = False) -> list[Outcome]:
+def ingest(
+    fragments: Sequence[Fragment],
+    *,
+    skip_unchanged: bool = False,
+    locked: Callable[[], object] = lambda: None,
+) -> list[Outcome]:
     """Merge a batch of fragments into the store, in order, in one transaction.
 
     Several fragments of one profile fold. Bad fragments are rejected, the rest goes in. A segment that is mentioned and
@@ -132,6 +137,8 @@ def ingest(fragments: Sequence[Fragment], *, skip_unchanged: bool = False) -> li
         fragments: some 500 to 1,000; the batch is in memory, and its profiles are locked until the transaction ends.
         skip_unchanged: a value that is stored just so already is not written and not announced. Without it, it is
             announced: "any mapped attribute is written, even with the same value" (behaviour.md).
+        locked: called when the profiles of the batch are locked, those that exist: whoever changes one of them from
+            here on waits for this batch. More than once where another writer's changes have the batch begin anew.
 
     Returns:
         An outcome for every fragment, in their order.
@@ -143,7 +150,7 @@ def ingest(fragments: Sequence[Fragment], *, skip_unchanged: bool = False) -> li
         try:
             with transaction.atomic():
                 advisory_lock(INGESTION, shared=attempt <= SIDE_BY_SIDE)
-                return _Batch(skip_unchanged).run(fragments)
+                return _Batch(skip_unchanged, locked).run(fragments)
         except (_Moved, IntegrityError, OperationalError) as error:
             # Another transaction made the same identity, merged one of the profiles, or waited for what this one held:
             # a second look finds what it made. A database that is locked or gone has been waited for already.
@@ -215,14 +222,23 @@ def _check_value(value: Any, path: str, depth: int, *, addressed: bool, map_path
         for key, inner in value.items():
             if not isinstance(key, str):
                 raise Refused(_("A key below %(path)s is not a text.") % {"path": path})
-            check_text(key)
-            if addressed and (not key or "." in key):
-                raise Refused(
-                    _("The key “%(key)s” is empty or has a dot: no path can name it.") % {"key": key}
+            if not key.isidentifier():  # most are, and have nothing of what is looked for
+                check_text(key)
+                if addressed and (not key or "." in key):
+                    raise Refused(
+                        _("The key “%(key)s” is empty or has a dot: no path can name it.") % {"key": key}
+                    )
+            if isinstance(inner, str):  # no call of its own for what stands most often
+                if "\0" in inner or not inner.isascii():
+                    check_text(inner)
+            else:
+                _check_value(
+                    inner,
+                    f"{path}.{key}" if path else key,
+                    depth + 1,
+                    addressed=addressed,
+                    map_paths=map_paths,
                 )
-            _check_value(
-                inner, f"{path}.{key}" if path else key, depth + 1, addressed=addressed, map_paths=map_paths
-            )
     elif isinstance(value, list):
         for inner in value:
             _check_value(inner, path, depth + 1, addressed=False, map_paths=map_paths)
@@ -308,11 +324,27 @@ def _milliseconds(moment: datetime) -> int:
     return int(moment.timestamp() * 1000)
 
 
+def _stored_owners(values: Mapping[int, Collection[str]]) -> dict[Key, uuid.UUID]:
+    """The profiles of the identities that are stored, of these values by namespaces.
+
+    One query that asks the index namespace by namespace: were they alternatives, PostgreSQL would read all identities.
+    """
+    asked = [
+        Identity.objects.filter(namespace=namespace, value__among=some)
+        .order_by()
+        .values_list("namespace_id", "value", "profile_id")
+        for namespace, some in values.items()
+    ]
+    found = asked[0].union(*asked[1:], all=True) if asked else []
+    return {(namespace, value): profile_id for namespace, value, profile_id in found}
+
+
 class _Batch:
     """One transaction's worth of fragments."""
 
-    def __init__(self, skip_unchanged: bool) -> None:
+    def __init__(self, skip_unchanged: bool, locked: Callable[[], object]) -> None:
         self.skip_unchanged = skip_unchanged
+        self.locked = locked
         self.now = timezone.now()
         self.work: dict[uuid.UUID, _Work] = {}
         # Of this batch, and of earlier ones where a fragment names them.
@@ -394,13 +426,7 @@ class _Batch:
         if named:
             self.merged_into = self._redirects(named)
             named = {self._stayed(profile_id) for profile_id in named}
-        # A part for each namespace: where they are joined by OR, PostgreSQL may read the table to its end.
-        rows = Identity.objects.values_list("namespace_id", "value", "profile_id")
-        known = rows.none().union(
-            *(rows.filter(namespace=namespace, value__among=some) for namespace, some in values.items()),
-            all=True,
-        )
-        locked = named.union(profile_id for _namespace, _value, profile_id in known)
+        locked = named.union(_stored_owners(values).values())
         # Locked in the order of their ids: two batches with the same profiles wait for each other and don't deadlock.
         # Without the key: rows that refer to a profile can still be inserted by others.
         profiles = Profile.objects.filter(pk__among=locked).order_by("pk").select_for_update(no_key=True)
@@ -408,11 +434,12 @@ class _Batch:
         # Whoever held the locks wrote before now.
         self.now = timezone.now()
         # Read again under the lock: from here on nobody else changes the identities of these profiles, or merges them.
-        self.stored_owner = {(namespace, value): profile_id for namespace, value, profile_id in known.all()}
+        self.stored_owner = _stored_owners(values)
         self.owner = dict(self.stored_owner)
         missing = named - self.work.keys()
         if not self.work.keys() >= set(self.stored_owner.values()) or (missing and self._redirects(missing)):
             raise _Moved
+        self.locked()
         growing = self._growing(prepared)
         self._load_memberships(prepared, growing)
         if growing:
@@ -573,11 +600,12 @@ class _Batch:
                 forget(work.profile.written)
         bulk.insert(
             Profile,
-            ["id", "attributes", "written", "created_at", "updated_at"],
+            ["id", "attributes", "written", "created_at"],
             [
-                (profile.pk, profile.attributes, profile.written, profile.created_at, self.now)
+                (profile.pk, profile.attributes, profile.written, profile.created_at)
                 for profile in (work.profile for work in touched)
             ],
+            same={"updated_at": self.now},
             unique=["id"],
             update=["attributes", "written", "updated_at"],
         )
@@ -651,8 +679,9 @@ class _Batch:
             Identity.objects.filter(leaving).delete()
         bulk.insert(
             Identity,
-            ["profile_id", "namespace_id", "value", "created_at"],
-            [(owner, namespace, value, self.now) for (namespace, value), owner in new.items()],
+            ["profile_id", "namespace_id", "value"],
+            [(owner, namespace, value) for (namespace, value), owner in new.items()],
+            same={"created_at": self.now},
         )
         return {*gone.values(), *new.values()}
 

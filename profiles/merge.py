@@ -18,6 +18,8 @@ def same(a: Any, b: Any) -> bool:
 
     1.0 and 1 are the same number; so are 1e308 and the integer of 309 digits that PostgreSQL stores for it.
     """
+    if isinstance(a, str) or isinstance(b, str):
+        return bool(a == b)
     if isinstance(a, bool) or isinstance(b, bool):
         return a is b
     if isinstance(a, dict) and isinstance(b, dict):

@@ -34,8 +34,8 @@ class Profile(models.Model):
     # Path → when it was last written, in milliseconds since 1970; also of paths that were removed. It decides what
     # stays of two profiles that are merged.
     written = LongJSONField(_("written"), default=dict, editable=False)
-    created_at = models.DateTimeField(_("created"), default=timezone.now, db_index=True)
-    updated_at = models.DateTimeField(_("updated"), default=timezone.now, db_index=True)
+    created_at = models.DateTimeField(_("created"), default=timezone.now)
+    updated_at = models.DateTimeField(_("updated"), default=timezone.now)
 
     class Meta:
         verbose_name = _("profile")
@@ -115,8 +115,13 @@ class Identity(models.Model):
     """A value by which a profile is known. It names one profile at most."""
 
     profile = models.ForeignKey(Profile, models.CASCADE, related_name="identities", verbose_name=_("profile"))
+    # Here and with memberships: no index where another one begins with the column.
     namespace = models.ForeignKey(
-        IdentityNamespace, models.PROTECT, related_name="+", verbose_name=_("identity namespace")
+        IdentityNamespace,
+        models.PROTECT,
+        db_index=False,
+        related_name="+",
+        verbose_name=_("identity namespace"),
     )
     value = models.CharField(_("value"), max_length=IDENTITY_MAX_LENGTH)
     created_at = models.DateTimeField(_("created"), default=timezone.now)
@@ -271,10 +276,10 @@ class SegmentMembership(models.Model):
     MEMBER_STATUSES = (Status.REALIZED, Status.EXISTING)
 
     profile = models.ForeignKey(
-        Profile, models.CASCADE, related_name="memberships", verbose_name=_("profile")
+        Profile, models.CASCADE, db_index=False, related_name="memberships", verbose_name=_("profile")
     )
     segment = models.ForeignKey(
-        Segment, models.CASCADE, related_name="memberships", verbose_name=_("segment")
+        Segment, models.CASCADE, db_index=False, related_name="memberships", verbose_name=_("segment")
     )
     status = models.CharField(_("status"), max_length=8, choices=Status)
     last_qualification_time = models.DateTimeField(_("last qualification"))

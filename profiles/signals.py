@@ -7,6 +7,10 @@ from dataclasses import dataclass
 
 from django.dispatch import Signal
 
+from profiles.models import SegmentMembership
+
+MEMBER = frozenset(status.value for status in SegmentMembership.MEMBER_STATUSES)
+
 
 @dataclass(frozen=True, slots=True)
 class Transition:
@@ -19,6 +23,11 @@ class Transition:
     segment_id: str
     before: str | None
     after: str
+
+    @property
+    def joined_or_left(self) -> bool:
+        """Absent or exited → member, or member → exited. From realized to existing it is the same member still."""
+        return (self.before in MEMBER) is not (self.after in MEMBER)
 
 
 @dataclass(frozen=True, slots=True)

@@ -68,15 +68,13 @@ def queue(rows: Iterable[tuple[uuid.UUID, uuid.UUID, str]]) -> None:
     now = timezone.now()
     bulk.insert(
         PendingExport,
-        [
-            *("dataflow_id", "profile_id", "generation", "reason", "bulk"),
-            *("created_at", "available_at", "attempts", "error_code"),
-        ],
+        ["dataflow_id", "profile_id", "generation", "reason"],
         # Sorted: two transactions that queue the same profiles wait for each other instead of locking each other out.
         [
-            (dataflow_id, profile_id, new_generation(), reason, False, now, now, 0, "")
+            (dataflow_id, profile_id, new_generation(), reason)
             for dataflow_id, profile_id, reason in sorted(rows, key=lambda row: (row[0].int, row[1].int))
         ],
+        same={"bulk": False, "created_at": now, "available_at": now, "attempts": 0, "error_code": ""},
         unique=["dataflow_id", "profile_id"],
         # Of the moment, even where it waited among many.
         update=["generation", "reason", "bulk"],

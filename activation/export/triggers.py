@@ -22,7 +22,7 @@ from activation.models import (
 )
 from profiles.merge import ancestors
 from profiles.models import MergedProfile, SegmentMembership
-from profiles.signals import ProfileChange, Transition
+from profiles.signals import ProfileChange
 
 # A disabled dataflow queues too: its rows wait.
 LIVE = (Dataflow.State.ENABLED, Dataflow.State.DISABLED)
@@ -113,7 +113,7 @@ def _joined_or_left(changes: Sequence[ProfileChange]) -> set[Pair]:
     by_segment: dict[str, set[uuid.UUID]] = defaultdict(set)
     for change in changes:
         for transition in change.transitions:
-            if _is_change_of_membership(transition):
+            if transition.joined_or_left:
                 by_segment[transition.segment_id].add(change.profile_id)
     if not by_segment:
         return set()
@@ -123,12 +123,6 @@ def _joined_or_left(changes: Sequence[ProfileChange]) -> set[Pair]:
         for dataflow_id, segment_id in mapped.values_list("dataflow_id", "segment_id")
         for profile_id in by_segment[segment_id]
     }
-
-
-def _is_change_of_membership(transition: Transition) -> bool:
-    """Absent or exited → member, or member → exited. From realized to existing it is the same member still."""
-    members = SegmentMembership.MEMBER_STATUSES
-    return (transition.before in members) != (transition.after in members)
 
 
 def _written(changes: Sequence[ProfileChange]) -> set[Pair]:
@@ -165,18 +159,21 @@ def _written(changes: Sequence[ProfileChange]) -> set[Pair]:
 
 
 def _members(pairs: Collection[Pair]) -> set[Pair]:
-    """Those of ``pairs`` (and others) where the profile is in a mapped segment of the dataflow. Two queries."""
-    mapped: dict[str, set[uuid.UUID]] = defaultdict(set)  # segment → dataflows
-    mappings = MappedSegment.objects.filter(dataflow__in={dataflow_id for dataflow_id, _ in pairs})
-    for dataflow_id, segment_id in mappings.values_list("dataflow_id", "segment_id"):
-        mapped[segment_id].add(dataflow_id)
+    """Those of ``pairs`` (and others) where the profile is in a mapped segment of the dataflow. Two queries.
+
+    The second one is by the profiles' index. Joined with what is mapped, PostgreSQL reads all members of the segments.
+    """
+    dataflows: dict[str, set[uuid.UUID]] = defaultdict(set)
+    mapped = MappedSegment.objects.filter(dataflow__in={dataflow_id for dataflow_id, _ in pairs})
+    for dataflow_id, segment_id in mapped.values_list("dataflow_id", "segment_id"):
+        dataflows[segment_id].add(dataflow_id)
     rows = SegmentMembership.objects.filter(
         profile__among={profile_id for _, profile_id in pairs},
-        segment__among=list(mapped),
+        segment__among=dataflows,
         status__in=SegmentMembership.MEMBER_STATUSES,
     )
     return {
         (dataflow_id, profile_id)
-        for profile_id, segment_id in rows.values_list("profile_id", "segment_id")
-        for dataflow_id in mapped[segment_id]
+        for profile_id, segment_id in rows.order_by().values_list("profile_id", "segment_id")
+        for dataflow_id in dataflows[segment_id]
     }

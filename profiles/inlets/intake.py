@@ -131,8 +131,8 @@ def _remember(keys: Iterable[uuid.UUID], batch: uuid.UUID) -> set[uuid.UUID]:
     wanted = sorted(keys)
     if not wanted:
         return set()
-    now = timezone.now()
-    bulk.insert(ReceivedMessage, ["id", "batch", "at"], [(key, batch, now) for key in wanted], unique=["id"])
+    same = {"batch": batch, "at": timezone.now()}
+    bulk.insert(ReceivedMessage, ["id"], [(key,) for key in wanted], same=same, unique=["id"])
     return set(
         ReceivedMessage.objects.filter(pk__among=wanted).exclude(batch=batch).values_list("pk", flat=True)
     )

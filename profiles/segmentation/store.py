@@ -12,16 +12,16 @@ import uuid
 from collections import defaultdict
 from collections.abc import Collection, Iterable
 from datetime import timedelta
+from operator import attrgetter
 
 from django.db import transaction
-from django.db.models import Q
 from django.utils import timezone
 
 from profiles.locks import INGESTION, advisory_lock
 from profiles.models import Evaluation, Profile, Segment, SegmentMembership
-from profiles.segmentation.memberships import MEMBER, REALIZED, Memberships
+from profiles.segmentation.memberships import REALIZED, follow_rule
 from profiles.segmentation.rules import Rules, live_rules
-from profiles.signals import ProfileChange, Transition, profiles_changed
+from profiles.signals import MEMBER, ProfileChange, Transition, profiles_changed
 from profiles.workers import tell
 
 PAGE = 5_000  # profiles asked in a transaction; those whose membership changes are locked for as long
@@ -121,32 +121,20 @@ def _settle(rules: Rules, segment_id: str, profile_ids: Collection[uuid.UUID]) -
     locked = Profile.objects.filter(pk__among=profile_ids).order_by("pk").select_for_update(no_key=True)
     changed: dict[str, set[uuid.UUID]] = {}  # who came or went
     told: dict[uuid.UUID, list[Transition]] = defaultdict(list)
-    first = set(locked.values_list("pk", flat=True))
+    first = list(locked.values_list("pk", flat=True))
     now = timezone.now()  # whoever held the locks wrote before
     for key in rules.index.concerned(segments=[segment_id]).in_order:
         asked = [changed[other] for other in rules[key].segments if other in changed]
-        profiles = first if key == segment_id else set().union(*asked)
+        profiles = first if key == segment_id else sorted(set().union(*asked), key=attrgetter("int"))
         if not profiles:
             continue
         so = set(rules[key].members(now, Profile.objects.filter(pk__among=profiles)))
-        memberships = Memberships()
-        memberships.read_statuses(Q(segment=key, profile__among=profiles))
-        for profile_id in profiles:
-            memberships.follow(profile_id, key, profile_id in so, now)
-        memberships.save()
-        changed[key] = set()
-        for profile_id in memberships.changed():
-            transitions = memberships[profile_id].transitions()
-            told[profile_id] += transitions
-            if any((step.before in MEMBER) is not (step.after in MEMBER) for step in transitions):
-                changed[key].add(profile_id)
-    profiles_changed.send(
-        sender=Profile,
-        changes=[
-            ProfileChange(profile_id, transitions=tuple(transitions))
-            for profile_id, transitions in sorted(told.items())
-        ],
-    )
+        steps = follow_rule(key, profiles, so, now)
+        changed[key] = {profile_id for profile_id, step in steps.items() if step.joined_or_left}
+        for profile_id, step in steps.items():
+            told[profile_id].append(step)
+    changes = [ProfileChange(profile_id, transitions=tuple(steps)) for profile_id, steps in told.items()]
+    profiles_changed.send(sender=Profile, changes=changes)
 
 
 def forget_exited() -> None:

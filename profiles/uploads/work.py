@@ -14,7 +14,8 @@ from django.utils import timezone, translation
 from profiles.ingest import Fragment, Outcome, Result, ingest
 from profiles.locks import INGESTION, advisory_lock
 from profiles.models import Profile, Segment, SegmentMembership, Upload, UploadRejection
-from profiles.segmentation.memberships import EXISTING, EXITED, MEMBER, REALIZED
+from profiles.segmentation.memberships import EXISTING, EXITED, REALIZED
+from profiles.signals import MEMBER
 from profiles.uploads import files, selectors
 from profiles.uploads.rows import Place, Row, Rows
 from profiles.uploads.values import Reader, Unusable

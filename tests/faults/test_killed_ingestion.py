@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +14,7 @@ from django.utils import timezone
 
 from kinesis_admin.processes import wait_until
 from profiles import tasks
+from profiles.management.commands import import_profiles
 from profiles.models import Evaluation, Identity, Profile, SegmentMembership
 from profiles.pql import parse
 from profiles.segmentation import store
@@ -27,6 +29,15 @@ RULE = "x % 2 = 0"
 def members(segment_id: str) -> set[object]:
     stored = SegmentMembership.objects.filter(segment=segment_id).exclude(status="exited")
     return set(stored.values_list("profile_id", flat=True))
+
+
+def is_gone(group: int) -> bool:
+    """Whether no process of a group is left."""
+    try:
+        os.killpg(group, 0)
+    except ProcessLookupError:
+        return True
+    return False
 
 
 def test_the_next_worker_goes_on_where_a_killed_one_stopped_asking(start_worker: StartWorker) -> None:
@@ -53,7 +64,8 @@ def test_the_next_worker_goes_on_where_a_killed_one_stopped_asking(start_worker:
     assert set(SegmentMembership.objects.values_list("status", flat=True)) == {"realized"}, "asked once"
 
 
-def test_an_import_that_was_killed_is_run_again(tmp_path: Path) -> None:
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT], ids=["killed", "stopped"])
+def test_an_import_that_was_killed_or_stopped_is_run_again(how: signal.Signals, tmp_path: Path) -> None:
     ruled("even", RULE)
     count = 20_000
     file = tmp_path / "customers.ndjson"
@@ -64,10 +76,13 @@ def test_an_import_that_was_killed_is_run_again(tmp_path: Path) -> None:
     command = [sys.executable, "manage.py", "import_profiles", str(file)]
     env = {**os.environ, "DATABASE_URL": database_url()}
 
-    killed = subprocess.Popen(command, cwd=ROOT, env=env, stdout=subprocess.DEVNULL)
-    assert wait_until(Profile.objects.exists, seconds=60, every=0.005)
-    killed.kill()
-    killed.wait()
+    killed = subprocess.Popen(command, cwd=ROOT, env=env, stdout=subprocess.DEVNULL, process_group=0)
+    alone = import_profiles.ALONE * import_profiles.BATCH
+    assert wait_until(lambda: Profile.objects.count() > alone, seconds=60, every=0.005)
+    # Ctrl-C reaches all processes of a terminal.
+    (os.killpg if how == signal.SIGINT else os.kill)(killed.pid, how)
+    assert killed.wait(timeout=60) == (130 if how == signal.SIGINT else -signal.SIGKILL)
+    assert wait_until(lambda: is_gone(killed.pid), seconds=60)
     left = dict(Profile.objects.values_list("pk", "attributes__x"))
     assert 0 < len(left) < count
     # Batches went in whole: everybody has both identities, and is where the rule says.

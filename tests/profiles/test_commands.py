@@ -23,6 +23,8 @@ pytestmark = pytest.mark.django_db
 
 
 def run(*arguments: str, **options: Any) -> str:
+    if "import_profiles" in arguments:
+        options.setdefault("processes", 1)  # others do not see what the test's transaction has written
     out = io.StringIO()
     call_command(*arguments, stdout=out, stderr=out, **options)
     return out.getvalue()

@@ -5,6 +5,10 @@ not know go in, too: the schema says what can be mapped, not what may be stored.
 the rejects, one JSON object ``{"line": number, "reason": …, "text": …}`` each, and the rest goes in. Values that are
 stored already are not written again: running it twice changes nothing and exports nothing.
 
+Batches go in by several processes at once; what the file says of one customer goes in in its order all the same
+(:mod:`profiles.importers`). Each batch goes in whole or not at all, also where the import is stopped or killed: it is
+simply run again.
+
 Exit code 0 if something went in or was there, or nothing was to do; 1 if every line was rejected or the file can't be
 read.
 """
@@ -15,23 +19,29 @@ import gzip
 import io
 import json
 import os
+import signal
 import sys
 import zlib
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack
+from itertools import islice
 from pathlib import Path
-from typing import Any, BinaryIO, TextIO, cast
+from typing import Any, BinaryIO, Self, TextIO, cast
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.db import connection
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeElapsedColumn
 
 import audit
+from kinesis_admin import garbage
 from profiles import xdm
-from profiles.ingest import MAX_BYTES, Fragment, Refused, Result, ingest
+from profiles.importers import ProcessEnded, ingest_together
+from profiles.ingest import MAX_BYTES, Fragment, Outcome, Refused, Result, ingest
 
 BATCH = 500
+ALONE = 2  # batches: by then the processes for the rest would just have started
 BATCH_BYTES = 8 * MAX_BYTES  # large profiles come in smaller batches
 MAX_LINE = 2 * MAX_BYTES  # attributes, identities and memberships together, in JSON with room for escapes
 KEPT_OF_LONG_LINE = 200  # bytes, in the rejects
@@ -52,8 +62,19 @@ class Command(BaseCommand):
             metavar="PATH",
             help="where lines go that can't be imported; default FILE.rejected, import.rejected for standard input",
         )
+        parser.add_argument(
+            "--processes",
+            metavar="N",
+            type=int,
+            help="that write side by side; default: one a core, and one where the database is SQLite",
+        )
 
-    def handle(self, *, file: str, rejected: str | None, **options: Any) -> None:
+    def handle(self, *, file: str, rejected: str | None, processes: int | None, **options: Any) -> None:
+        if processes is None:
+            processes = (os.cpu_count() or 1) if connection.vendor == "postgresql" else 1
+        if processes < 1:
+            raise CommandError("--processes is a number from 1.")
+        garbage.collect_less_often()
         rejects = _Rejects(Path(rejected or ("import.rejected" if file == "-" else f"{file}.rejected")))
         counts: Counter[str] = Counter()
         with ExitStack() as stack:
@@ -77,9 +98,10 @@ class Command(BaseCommand):
             )
             size = Path(file).stat().st_size if Path(file).is_file() else None
             task = progress.add_task("Importing", total=size)
+            stop = stack.enter_context(_Stop())
             try:
-                for batch in _batches(_lines(source), rejects):
-                    counts.update(_write(batch, rejects))
+                for batch, outcomes in _written(stop.read(_batches(_lines(source), rejects)), processes):
+                    counts.update(_counted(batch, outcomes, rejects))
                     progress.update(
                         task,
                         completed=source.count,
@@ -90,6 +112,16 @@ class Command(BaseCommand):
                     f"{file} can't be read to its end: {error}. What came before is imported:"
                     f" {_summary(counts, rejects)}"
                 ) from error
+            except ProcessEnded as error:
+                raise CommandError(
+                    "One of the processes was killed: is there memory enough? Run it again; what is in stays:"
+                    f" {_summary(counts, rejects)}"
+                ) from error
+            if stop.asked:
+                raise CommandError(
+                    f"Stopped. Run it again for the rest; what is in stays: {_summary(counts, rejects)}",
+                    returncode=128 + signal.SIGINT,
+                )
             progress.update(task, completed=source.count)
         self.stdout.write(_summary(counts, rejects))
         if rejects.count:
@@ -115,6 +147,39 @@ def _summary(counts: Counter[str], rejects: _Rejects) -> str:
     if counts[UNLINKED]:
         summary += f" Of {counts[UNLINKED]} the identities were not linked: they would have been too many."
     return summary
+
+
+class _Stop:
+    """Ctrl-C ends the reading; what was read goes in. Pressed once more, it does what it does elsewhere."""
+
+    def __init__(self) -> None:
+        self.asked = self.reading = False
+
+    def __enter__(self) -> Self:
+        self.before = signal.signal(signal.SIGINT, self._ask)
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        signal.signal(signal.SIGINT, self.before)
+
+    def _ask(self, *_signal: object) -> None:
+        self.asked = True
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        if self.reading:  # there may be nothing more to read for a long time
+            raise KeyboardInterrupt
+
+    def read(self, batches: Iterator[Batch]) -> Iterator[Batch]:
+        while True:
+            try:
+                self.reading = True
+                batch = None if self.asked else next(batches, None)
+            except KeyboardInterrupt:
+                batch = None
+            finally:
+                self.reading = False
+            if batch is None:
+                return
+            yield batch
 
 
 class _Counted(io.RawIOBase):
@@ -205,9 +270,27 @@ def _batches(lines: Iterator[Line], rejects: _Rejects) -> Iterator[Batch]:
         yield batch
 
 
-def _write(batch: Batch, rejects: _Rejects) -> Counter[str]:
+def _written(batches: Iterator[Batch], processes: int) -> Iterator[tuple[Batch, list[Outcome]]]:
+    """Ingest the batches: the first ones here, and if there are more, by processes that are started for them."""
+    for batch in batches if processes == 1 else islice(batches, ALONE):
+        yield batch, ingest(_fragments(batch), skip_unchanged=True)
+    under_way: dict[int, Batch] = {}
+
+    def handed_out() -> Iterator[list[Fragment]]:
+        for number, batch in enumerate(batches):
+            under_way[number] = batch
+            yield _fragments(batch)
+
+    for number, outcomes in ingest_together(handed_out(), processes):
+        yield under_way.pop(number), outcomes
+
+
+def _fragments(batch: Batch) -> list[Fragment]:
+    return [fragment for _line, fragment in batch]
+
+
+def _counted(batch: Batch, outcomes: list[Outcome], rejects: _Rejects) -> Counter[str]:
     counts: Counter[str] = Counter()
-    outcomes = ingest([fragment for _line, fragment in batch], skip_unchanged=True)
     for ((number, line), _fragment), outcome in zip(batch, outcomes, strict=True):
         if outcome.result == Result.REJECTED:
             rejects.add(number, outcome.reason, line)
