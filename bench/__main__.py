@@ -46,6 +46,9 @@ PARTS = {
     ),
     "many": Part("bench.many", "200 dataflows, of which one is dead and one throttled", records=50_000),
     "ingest": Part("bench.ingest", "customers that come in, and rules", records=200_000),
+    "million": Part(
+        "bench.million", "a file of new customers, a rule, its activation; pages meanwhile", records=100_000
+    ),
     "hosts": Part("bench.hosts", "one worker, and two of them side by side", records=100_000),
 }
 

@@ -16,6 +16,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
+from django.db import connection
+
 from activation import tasks
 from activation.export.lanes import lane_of
 from activation.models import Dataflow, Lane
@@ -38,6 +40,13 @@ def chance() -> random.Random:
     seed = int(os.environ.get("FAULTS_SEED") or secrets.randbelow(2**32))
     sys.stderr.write(f"FAULTS_SEED={seed}\n")
     return random.Random(seed)
+
+
+def size(variable: str, whole: int, *, on_sqlite: int) -> int:
+    """How much a test does: all that is promised on PostgreSQL, less on SQLite for the time it takes, or what an
+    environment variable says.
+    """
+    return int(os.environ.get(variable) or (whole if connection.vendor == "postgresql" else on_sqlite))
 
 
 # -- before ---------------------------------------------------------------------------------------------------------

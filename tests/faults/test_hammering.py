@@ -28,10 +28,12 @@ from tests.local_kinesis import KinesisProcess
 from tests.profiles.segmentation.ruled import ruled
 from tests.services import ROOT, database_url
 
+from .proving import size
+
 pytestmark = [pytest.mark.faults, pytest.mark.django_db(transaction=True, serialized_rollback=True)]
 
 CUSTOMERS = 1000
-SECONDS = float(os.environ.get("HAMMER_SECONDS", "8"))
+SECONDS = size("FAULTS_HAMMERING", 60, on_sqlite=8)
 BATCH = 200
 RULES = {
     "everyone": "isNotNull(_ours)",
@@ -118,7 +120,7 @@ def test_every_update_is_in_and_the_last_record_of_everybody_is_the_final_state(
             pool.submit(producer, web_port, inlet.pk),
         ]
         turns = dict(zip(WRITERS, (each.result() for each in running), strict=True))
-    sys.stderr.write(f"{turns} times {CUSTOMERS} customers in {SECONDS:.0f} s\n")
+    sys.stderr.write(f"{turns} times {CUSTOMERS} customers in {SECONDS} s\n")
     assert wait_until(lambda: not PendingExport.objects.exists(), seconds=60 + SECONDS)
 
     # Every update is in.

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-
 import pytest
 
 from destinations.connectors.kinesis.local.faults import Kind
@@ -11,12 +9,23 @@ from profiles.models import Segment
 from tests.local_kinesis import KinesisProcess
 from tests.services import StartWorker
 
-from .proving import Crash, arrived, chance, destination_at, finish, members, prove, reached, rename, swept
+from .proving import (
+    Crash,
+    arrived,
+    chance,
+    destination_at,
+    finish,
+    members,
+    prove,
+    reached,
+    rename,
+    size,
+    swept,
+)
 
 pytestmark = [pytest.mark.faults, pytest.mark.django_db(transaction=True, serialized_rollback=True)]
 
-# As many as fit into the time of `make test`; FAULTS_EXPORTS=50000 takes a minute and a half.
-EXPORTS = int(os.environ.get("FAULTS_EXPORTS", "10000"))
+EXPORTS = size("FAULTS_EXPORTS", 50_000, on_sqlite=10_000)
 KILLS = 10
 
 
