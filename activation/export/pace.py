@@ -31,7 +31,7 @@ AHEAD = 0.1  # seconds: a turn that comes so soon is taken now
 FARTHEST = 30.0  # seconds that a record is put off at the most
 
 
-class ShardMap:
+class LearnedShards:
     """Which shard a partition key goes to, learned from the answers: Kinesis spreads MD5 hashes over ranges.
 
     The first byte of the hash decides here: exact for up to some 50 shards, and near enough for pacing beyond. Kept for

@@ -7,7 +7,7 @@ from collections import OrderedDict
 from dataclasses import dataclass, field
 from typing import Any
 
-from activation.export.pace import ShardMap
+from activation.export.pace import LearnedShards
 from destinations.connectors.base import ConnectorError, Sender
 from destinations.models import Destination
 
@@ -19,7 +19,7 @@ class Way:
     """A sender, and what was learned of the other side with it."""
 
     sender: Sender
-    shards: ShardMap = field(default_factory=ShardMap)
+    shards: LearnedShards = field(default_factory=LearnedShards)
 
 
 _local = threading.local()  # a sender is not shared between threads

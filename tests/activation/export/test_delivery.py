@@ -28,7 +28,7 @@ from activation.export import delivery, lanes, outbox
 from activation.export import settle as settling
 from activation.export.claims import Claim, Claims
 from activation.export.lanes import Lease
-from activation.export.pace import Learned, ShardMap
+from activation.export.pace import Learned, LearnedShards
 from activation.export.records import Row, Snapshot
 from activation.export.settle import Outcome
 from activation.models import Dataflow, DataflowRun, Delivery, FailedExport, Lane, PendingExport
@@ -725,14 +725,14 @@ def test_a_stream_that_is_left_gets_what_is_on_its_way_to_it_and_is_not_mixed_up
     dataflow: Dataflow, segment: Segment, kinesis: RunningKinesis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     kinesis.create_stream("second", 1)
-    learned: dict[ShardMap, set[str]] = {}
-    learn = ShardMap.learn
+    learned: dict[LearnedShards, set[str]] = {}
+    learn = LearnedShards.learn
 
-    def note(shards: ShardMap, key: str, shard: str) -> None:
+    def note(shards: LearnedShards, key: str, shard: str) -> None:
         learned.setdefault(shards, set()).add(shard)
         learn(shards, key, shard)
 
-    monkeypatch.setattr(ShardMap, "learn", note)
+    monkeypatch.setattr(LearnedShards, "learn", note)
 
     before_sending(monkeypatch, lambda _records: write_to_the_second_stream(dataflow))
     # Ids of which the first ten are for both shards; any ten are not, once in 500 times.

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from activation.export.pace import WHOLE, Pace, ShardMap
+from activation.export.pace import WHOLE, LearnedShards, Pace
 
 BATCH = 500
 REQUEST = 0.01  # seconds that a batch takes
@@ -142,7 +142,7 @@ def test_what_was_learned_goes_on_with_the_next_lease() -> None:
 
 
 def test_the_shard_of_a_key_is_learned_from_the_answers() -> None:
-    shards = ShardMap()
+    shards = LearnedShards()
     assert shards.shard("customer-1") == WHOLE
     shards.learn("customer-1", "shardId-000000000001")
     assert shards.shard("customer-1") == "shardId-000000000001"
