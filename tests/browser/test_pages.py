@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, ViewportSize
+from playwright.sync_api import Browser, Page, ViewportSize
 
 from tests.browser.accessibility import assert_accessible
 from tests.browser.activated import Activated, Governed, activate, govern
@@ -142,9 +142,7 @@ def ids(product: Product) -> dict[str, str]:
     scope="module",
     params=[pytest.param(look, marks=pytest.mark.xdist_group(f"pages {look[:2]}")) for look in LOOKS],
 )
-def look(
-    request: pytest.FixtureRequest, browser: Browser, product: Product
-) -> Iterator[tuple[str, BrowserContext]]:
+def look(request: pytest.FixtureRequest, browser: Browser, product: Product) -> Iterator[tuple[str, Page]]:
     language, theme, viewport = LOOKS[request.param]
     context = browser.new_context(base_url=product.url, viewport=viewport)
     context.set_default_timeout(10_000)
@@ -154,23 +152,19 @@ def look(
     page.get_by_label("Password", exact=True).fill(product.password)
     page.get_by_role("button", name="Sign in").click()
     page.wait_for_url("**/destinations/")
-    page.close()
     context.add_cookies(
         [
             {"name": "django_language", "value": language, "url": product.url},
             {"name": "theme", "value": theme, "url": product.url},
         ]
     )
-    yield request.param, context
+    yield request.param, page
     context.close()
 
 
 @pytest.mark.parametrize("name", PAGES)
-def test_every_page_is_accessible_and_fits(
-    name: str, look: tuple[str, BrowserContext], ids: dict[str, str]
-) -> None:
-    look_name, context = look
-    page = context.new_page()
+def test_every_page_is_accessible_and_fits(name: str, look: tuple[str, Page], ids: dict[str, str]) -> None:
+    look_name, page = look
     page.goto(PAGES[name].format(**ids))
     settled(page)
 
@@ -179,7 +173,6 @@ def test_every_page_is_accessible_and_fits(
     too_wide = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
     assert too_wide <= 0, f"{page.url} is {too_wide} px wider than the window"
     assert_accessible(page)
-    page.close()
 
 
 def settled(page: Page) -> None:

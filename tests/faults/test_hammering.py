@@ -33,7 +33,7 @@ from .proving import size
 pytestmark = [pytest.mark.faults, pytest.mark.django_db(transaction=True, serialized_rollback=True)]
 
 CUSTOMERS = 1000
-SECONDS = size("FAULTS_HAMMERING", 60, on_sqlite=8)
+SECONDS = size("FAULTS_HAMMERING", 60, on_sqlite=5)
 BATCH = 200
 RULES = {
     "everyone": "isNotNull(_ours)",

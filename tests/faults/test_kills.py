@@ -25,7 +25,7 @@ from .proving import (
 
 pytestmark = [pytest.mark.faults, pytest.mark.django_db(transaction=True, serialized_rollback=True)]
 
-EXPORTS = size("FAULTS_EXPORTS", 50_000, on_sqlite=10_000)
+EXPORTS = size("FAULTS_EXPORTS", 50_000, on_sqlite=4_000)
 KILLS = 10
 
 

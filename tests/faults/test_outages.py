@@ -50,7 +50,7 @@ from .proving import (
 pytestmark = [pytest.mark.faults, pytest.mark.django_db(transaction=True, serialized_rollback=True)]
 
 CUSTOMERS = 3000
-CUT_OFF = size("FAULTS_CUT_OFF", 60, on_sqlite=10)  # seconds
+CUT_OFF = size("FAULTS_CUT_OFF", 60, on_sqlite=5)  # seconds
 
 
 # -- PostgreSQL -----------------------------------------------------------------------------------------------------
