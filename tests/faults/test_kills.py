@@ -25,8 +25,8 @@ from .proving import (
 
 pytestmark = [pytest.mark.faults, pytest.mark.django_db(transaction=True, serialized_rollback=True)]
 
-EXPORTS = size("FAULTS_EXPORTS", 50_000, on_sqlite=4_000)
-KILLS = 10
+EXPORTS = size("FAULTS_EXPORTS", 50_000, on_sqlite=10_000)
+KILLS = size("FAULTS_KILLS", 10, on_sqlite=4)
 
 
 def test_workers_that_are_killed_at_random_lose_nothing(
