@@ -46,6 +46,7 @@ PARTS = {
     ),
     "many": Part("bench.many", "200 dataflows, of which one is dead and one throttled", records=50_000),
     "ingest": Part("bench.ingest", "customers that come in, and rules", records=200_000),
+    "review": Part("bench.review", "policies at Review, with many customers", records=1_000_000),
     "hosts": Part("bench.hosts", "one worker, and two of them side by side", records=100_000),
 }
 

@@ -163,7 +163,7 @@ def sending(profile_id: uuid.UUID) -> set[uuid.UUID]:
     return {dataflow_id for dataflow_id, ids in rows if profile_id in _ids(ids)}
 
 
-def _ids(marked: bytes) -> list[uuid.UUID]:
+def _ids(marked: bytes | memoryview) -> list[uuid.UUID]:
     data = bytes(marked)
     return [uuid.UUID(bytes=data[at : at + 16]) for at in range(0, len(data), 16)]
 

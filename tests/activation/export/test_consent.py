@@ -564,7 +564,7 @@ def test_who_withdraws_is_told_of_though_the_row_is_purged_while_it_is_sent(
     profile, agrees = member(segment, "y"), member(segment, "y")
 
     def act(_records: Sequence[Record]) -> None:
-        acts = [
+        acts: list[Callable[[], object]] = [
             lambda: say(profile, "n"),
             lambda: purge(destination=dataflow.destination, by=None),
         ]
