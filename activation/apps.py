@@ -46,6 +46,7 @@ def _let_go(sender: Any = None, *, destination_id: Any, **_kwargs: Any) -> None:
     from activation.export import lanes, outbox
     from activation.models import Dataflow
 
+    outbox.lock_many()
     dataflow = Dataflow.objects.select_for_update(no_key=True).filter(destination=destination_id).first()
     if dataflow is not None:
         outbox.lock_mapping(dataflow)

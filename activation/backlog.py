@@ -11,6 +11,7 @@ from typing import Any
 from django.db import connection
 from django.db.models import Count, Min
 
+from activation import consent
 from activation.models import Dataflow, PendingExport
 
 
@@ -53,27 +54,37 @@ def backlogs(dataflows: Sequence[Dataflow]) -> dict[uuid.UUID, Backlog]:
     return {dataflow_id: Backlog(**values) for dataflow_id, values in found.items()}
 
 
-def drop(dataflow_id: uuid.UUID, *, only_bulk: bool = False) -> int:
-    """Delete what waits, in one statement.
+@dataclass(frozen=True, slots=True)
+class Dropped:
+    """What was dropped.
 
-    Rows are locked in the order in which changes are queued and settled, so that nobody waits in a circle; what is
-    queued meanwhile stays. (SQLite has one writer anyway.)
-
-    Returns:
-        How many there were.
+    Args:
+        kept: last records, owed to people who do not consent any more (:func:`activation.consent.last_records`).
     """
+
+    count: int = 0
+    kept: int = 0
+
+
+def drop(dataflow: Dataflow, *, only_bulk: bool = False) -> Dropped:
+    """Delete what waits, in the current transaction, but for last records. A constant number of statements.
+
+    Rows are locked first, in the order in which changes are queued and settled, so that nobody waits in a circle; what
+    is queued meanwhile stays. (SQLite has one writer anyway.) Who withdraws consent meanwhile waits for that lock, too,
+    and is queued anew.
+    """
+    rows = PendingExport.objects.filter(dataflow=dataflow)
+    if only_bulk:
+        rows = rows.filter(bulk=True)
     if connection.vendor == "postgresql":
-        sql = (
-            "WITH locked AS MATERIALIZED (SELECT id FROM activation_pendingexport"
-            " WHERE dataflow_id = %s AND (bulk OR %s) ORDER BY profile_id FOR UPDATE)"
-            " DELETE FROM activation_pendingexport p USING locked WHERE p.id = locked.id"
-        )
-        key: uuid.UUID | str = dataflow_id
-    else:
-        sql, key = (
-            "DELETE FROM activation_pendingexport WHERE dataflow_id = %s AND (bulk OR %s)",
-            dataflow_id.hex,
-        )
-    with connection.cursor() as cursor:
-        cursor.execute(sql, [key, not only_bulk])
-        return int(cursor.rowcount)
+        with connection.cursor() as cursor:
+            cursor.execute(
+                "SELECT max(id) FROM (SELECT id FROM activation_pendingexport"
+                " WHERE dataflow_id = %s AND (bulk OR %s) ORDER BY profile_id FOR UPDATE) locked",
+                [dataflow.pk, not only_bulk],
+            )
+            [newest] = cursor.fetchone()
+        rows = rows.filter(pk__lte=newest or 0)
+    owed = consent.last_records(dataflow)
+    count, _by_model = rows.exclude(pk__in=owed.values("pk")).delete()
+    return Dropped(count, rows.count())

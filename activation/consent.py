@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from django.db import connection
 from django.db.models import Count, Exists, OuterRef, Q, QuerySet
 
 from activation import selectors
-from activation.models import Dataflow, Delivery, ExportReason
+from activation.models import Dataflow, Delivery, ExportReason, PendingExport
 from governance.consent import Asked, Effect, concerned
 from profiles.models import Profile, Segment, SegmentMembership
 
@@ -30,6 +31,24 @@ def paths(dataflow: Dataflow) -> tuple[str, ...]:
     with connection.cursor() as cursor:
         cursor.execute(_PATHS, [key if connection.vendor == "postgresql" else key.hex])
         return tuple(sorted({path for (path,) in cursor}))
+
+
+def denying(asked: Iterable[str]) -> QuerySet[Profile]:
+    """The profiles of which some field, of one or more, does not say yes."""
+    return concerned(Profile.objects.all(), frozenset(), frozenset(asked))
+
+
+def known() -> Exists:
+    """Of a row with a profile and a dataflow: the destination was told of that one, and not that it left."""
+    receipts = Delivery.objects.filter(profile=OuterRef("profile"), dataflow=OuterRef("dataflow"))
+    return Exists(receipts.exclude(reason=ExportReason.CONSENT))
+
+
+def last_records(dataflow: Dataflow) -> QuerySet[PendingExport]:
+    """What waits of those who do not consent any more, and are known: their last records. One query, before it."""
+    rows = PendingExport.objects.filter(dataflow=dataflow)
+    asked = paths(dataflow)
+    return rows.filter(known(), profile__in=denying(asked)) if asked else rows.none()
 
 
 @dataclass(frozen=True, slots=True)

@@ -225,6 +225,8 @@ class Lane(models.Model):
     leased_until = models.DateTimeField(_("leased until"), null=True)
     # What each shard was found to take from this lane (activation.export.pace).
     pace = models.JSONField(_("pace"), default=dict)
+    # Profiles whose records are being sent, 16 bytes an id: what of them arrived, nobody knows until it is settled.
+    under_way = models.BinaryField(_("under way"), default=b"")
     # When a message to a worker, already sent, comes due: no second one is sent for that.
     wake_at = models.DateTimeField(_("next wake"), null=True)
 
@@ -245,7 +247,12 @@ class ExportReason(models.TextChoices):
     IDENTITY = "identity", _("Identity changed")
     ATTRIBUTE = "attribute", _("Mapped attribute written")
     REPLAY = "replay", _("Replay")
-    CONSENT = "consent", _("Consent withdrawn")  # of a last record; nothing is queued with it
+    # Of receipts alone:
+    CONSENT = "consent", _("Consent withdrawn")  # of a last record
+    UNSURE = (
+        "unsure",
+        _("Perhaps delivered"),
+    )  # it was sent, and whoever sent it did not hear, or tell, of an answer
 
 
 class PendingExport(models.Model):
@@ -424,7 +431,8 @@ class FailedExport(models.Model):
 
 
 class Delivery(models.Model):
-    """The last record of a profile that a dataflow delivered, and where in the stream it is.
+    """The last record of a profile that a dataflow delivered, and where in the stream it is. Who has none is not known
+    there: also what was perhaps delivered has one, without a place.
 
     The database does not check the references: that would lock, and write, the profile's own row with every receipt.
     What keeps them true is the outbox (declared above, so it is deleted from first): who settles has its row locked,
@@ -446,7 +454,7 @@ class Delivery(models.Model):
     reason = models.CharField(_("reason"), max_length=10, choices=ExportReason)
     shard = models.CharField(_("shard"), max_length=128)
     sequence_number = models.CharField(_("sequence number"), max_length=128)
-    # How many records of the profile the dataflow has delivered: the later one of two has the higher number.
+    # How many records of the profile the dataflow has delivered for sure: the later of two has the higher number.
     version = models.PositiveIntegerField(_("version"), default=1)
 
     class Meta:

@@ -264,6 +264,28 @@ def members(segments: QuerySet[Segment]) -> QuerySet[Profile]:
     return Profile.objects.filter(pk__in=rows.values("profile"))
 
 
+@dataclass(frozen=True, slots=True)
+class Backfill:
+    """What *Finish* will send at once.
+
+    Args:
+        records: of how many profiles.
+        at_most: those who are in several of many large segments are counted in each.
+    """
+
+    records: int
+    at_most: bool = False
+
+
+def backfill(segments: QuerySet[Segment]) -> Backfill:
+    """Of these segments. Members of large ones are not counted one by one: that takes seconds. Three queries."""
+    counts = store.member_counts(segments.order_by().values_list("pk", flat=True))
+    total = sum(counts.values())
+    if total > store.COUNTED:
+        return Backfill(total, at_most=sum(map(bool, counts.values())) > 1)
+    return Backfill(members(segments).count())
+
+
 def uses(among: QuerySet[Dataflow]) -> list[Use]:
     """What dataflows use data for by their live mappings, where the destination has marketing actions. Four queries."""
     dataflows = list(

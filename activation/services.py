@@ -23,6 +23,7 @@ from django.utils.translation import ngettext
 
 import audit
 from activation import backlog, selectors
+from activation.backlog import Dropped
 from activation.consent import Change
 from activation.export import lanes, outbox
 from activation.models import (
@@ -240,6 +241,7 @@ def finish(
     try:
         with transaction.atomic():
             enforcement.lock()
+            outbox.lock_many()
             dataflow = Dataflow.objects.select_for_update(no_key=True).filter(destination=destination).first()
             if dataflow is None:
                 raise NothingToFinish
@@ -370,6 +372,7 @@ def follow_consent(changes: Sequence[Change]) -> None:
     What each gets, the worker finds by what holds then: an ordinary record, a last one, or none.
     """
     dataflow_ids = [change.dataflow.pk for change in changes]
+    outbox.lock_many()
     # Before the mappings, as everybody does.
     list(Dataflow.objects.select_for_update(no_key=True).filter(pk__in=dataflow_ids).order_by("pk"))
     for change in changes:
@@ -418,26 +421,23 @@ def set_lanes(*, destination: Destination, count: int, by: AbstractBaseUser | No
     return True
 
 
-def purge(*, destination: Destination, by: AbstractBaseUser | None) -> int:
-    """Drop what waits: it will not be sent. Returns how many there were.
-
-    What is at the destination at this moment may still arrive.
-    """
+def purge(*, destination: Destination, by: AbstractBaseUser | None) -> Dropped:
+    """Drop what waits: it will not be sent. What is at the destination at this moment may still arrive."""
     return _drop(destination, by, "backlog_purged", only_bulk=False)
 
 
-def cancel_backfill(*, destination: Destination, by: AbstractBaseUser | None) -> int:
-    """Drop what waits of backfills and replays; changes of the moment stay. Returns how many there were."""
+def cancel_backfill(*, destination: Destination, by: AbstractBaseUser | None) -> Dropped:
+    """Drop what waits of backfills and replays; changes of the moment stay."""
     return _drop(destination, by, "backfill_cancelled", only_bulk=True)
 
 
-def _drop(destination: Destination, by: AbstractBaseUser | None, event: str, *, only_bulk: bool) -> int:
+def _drop(destination: Destination, by: AbstractBaseUser | None, event: str, *, only_bulk: bool) -> Dropped:
     dataflow = selectors.find_dataflow(destination)
     if dataflow is None:
-        return 0
+        return Dropped()
     with transaction.atomic():
-        dropped = backlog.drop(dataflow.pk, only_bulk=only_bulk)
-        _note(event, dataflow, by, count=dropped)
+        dropped = backlog.drop(dataflow, only_bulk=only_bulk)
+        _note(event, dataflow, by, count=dropped.count, kept=dropped.kept)
     return dropped
 
 
@@ -458,6 +458,7 @@ def replay(
         Refused: it was never finished, or something else was queued meanwhile.
     """
     with transaction.atomic():
+        outbox.lock_many()
         dataflow = _checked_finished(selectors.find_dataflow(destination))
         if dataflow.bulk_at != seen:
             raise _queued_meanwhile()
@@ -477,6 +478,7 @@ def replay_failures(
         failures: of this destination.
     """
     with transaction.atomic():
+        outbox.lock_many()
         dataflow = Dataflow.objects.get(destination=destination)
         now = timezone.now()
         # Closed first: of two clicks at the same moment, the second waits here, and then finds nothing open.

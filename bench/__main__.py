@@ -49,6 +49,7 @@ PARTS = {
     "million": Part(
         "bench.million", "a file of new customers, a rule, its activation; pages meanwhile", records=100_000
     ),
+    "review": Part("bench.review", "policies at Review, with many customers", records=1_000_000),
     "hosts": Part("bench.hosts", "one worker, and two of them side by side", records=100_000),
 }
 

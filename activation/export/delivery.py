@@ -28,7 +28,7 @@ from activation.export.claims import Claim, Claims
 from activation.export.lanes import Lease
 from activation.export.pace import Pace
 from activation.export.records import Builder, LastRecord, Layout, Reader, Row
-from activation.export.settle import Later, Outcome, settle
+from activation.export.settle import Later, Outcome, settle, suspect
 from activation.export.ways import Way, open_way
 from activation.models import Dataflow, ExportReason, Lane, PendingExport
 from destinations.connectors.base import ConnectorError, Delivered, Record, Refused, Result, TryAgain
@@ -65,13 +65,15 @@ def deliver(dataflow_id: uuid.UUID, number: int) -> None:
         if lease is None:
             return
         with outbox.working(lane):
+            if lease.unsure:
+                suspect(lease)
             delivery = _Delivery(lease)
             try:
                 delivery.run()
             except lanes.LeaseLost:
                 log.warning("lease_lost")
             finally:
-                lanes.give_back(lease, delivery.pace.learned)
+                lanes.give_back(lease, delivery.pace.learned, settled=not delivery.flown)
         # From here on others are told of new rows; the look is for those that came while nobody was.
         _go_on(lane, delivery)
 
@@ -138,6 +140,11 @@ class _Batch:
     def ids(self) -> set[int]:
         return {claim.id for claim, _ in self.sending} | {outcome.claim.id for outcome in self.outcomes}
 
+    @property
+    def profiles(self) -> list[uuid.UUID]:
+        """Of whom the destination knows once it has this. A last record tells it nothing new."""
+        return [claim.profile_id for claim, record in self.sending if not isinstance(record, LastRecord)]
+
 
 class _Delivery:
     """One worker's time with one lane."""
@@ -147,6 +154,7 @@ class _Delivery:
         self.pace = Pace(lease.pace, time.time())
         self.wait = 0.0  # seconds until the destination has room
         self.cured = False  # it refused before, and takes records again
+        self.flown = 0  # batches that are, or were, at the destination and are not settled
         self._probing = lease.probing
         self._erring = False
         self._renewed = time.monotonic()
@@ -214,7 +222,14 @@ class _Delivery:
             self._consents = consents
             way = self._open(dataflow)
             claimed = self._claims.next(self._reader, most, under_way)
-        return self._build(claimed, way, now) if claimed else None
+        if not claimed:
+            return None
+        batch = self._build(claimed, way, now)
+        if profiles := batch.profiles:
+            # What flies already is settled after this one has begun.
+            lanes.mark_under_way(self._lease, [*profiles, *(flying.profiles if flying else ())])
+            self._renewed = time.monotonic()
+        return batch
 
     def _build(self, claimed: Sequence[tuple[Claim, Row]], way: Way, now: float) -> _Batch:
         """The records of the claims, up to :data:`BATCH_BYTES`: the rows after that go on waiting."""
@@ -223,7 +238,7 @@ class _Delivery:
         limited, room = self.pace.limited, BATCH_BYTES
         for claim, row in claimed:
             snapshot = self._reader.snapshot(row)
-            built = self._builder.build(snapshot, reason=claim.reason, tried=claim.attempts > 0)
+            built = self._builder.build(snapshot, reason=claim.reason)
             if isinstance(built, LastRecord):
                 claim = claim._replace(reason=ExportReason.CONSENT.value)  # for the receipt: it is told once
             if not isinstance(built, Record):
@@ -285,6 +300,7 @@ class _Delivery:
         if time.monotonic() - self._renewed > RENEW_EVERY:
             # Reading took its time: whoever lost the lane meanwhile sends nothing that is old by now.
             self._renew()
+        self.flown += 1
         batch.future = wire.submit(batch.way.sender.send, [record for _, record in batch.sending])
         return batch
 
@@ -325,6 +341,7 @@ class _Delivery:
     def _settle(self, batch: _Batch) -> ConnectorError | None:
         """Record what became of a batch. An error where the destination did not answer for a single record."""
         settle(self._lease, batch.outcomes)
+        self.flown -= batch.future is not None
         self._renewed = time.monotonic()
         results = [o.result for o in batch.outcomes if isinstance(o.result, (Delivered, Refused, TryAgain))]
         delivered = sum(isinstance(result, Delivered) for result in results)

@@ -36,7 +36,8 @@ def queue(profile_id: uuid.UUID) -> int:
     Who withdrew consent has had one.
     """
     told = Delivery.objects.filter(profile=profile_id).exclude(reason=ExportReason.CONSENT).values("dataflow")
-    live = Dataflow.objects.filter(pk__in=told).exclude(state=Dataflow.State.DRAFT)
+    known = Q(pk__in=told) | Q(pk__in=lanes.sending(profile_id))
+    live = Dataflow.objects.filter(known).exclude(state=Dataflow.State.DRAFT)
     now = timezone.now()
     rows = []
     for dataflow in live.select_related("destination"):

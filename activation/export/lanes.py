@@ -45,6 +45,7 @@ class Lease:
         number: which of ``of`` lanes, from 0.
         probing: the destination refused before; this lane alone tries it again.
         pace: see :class:`activation.export.pace.Pace`.
+        unsure: somebody left it, and did not settle what was under way (:func:`take_under_way`).
     """
 
     dataflow_id: uuid.UUID
@@ -53,6 +54,7 @@ class Lease:
     token: uuid.UUID
     probing: bool = False
     pace: Learned = field(default_factory=dict)
+    unsure: bool = False
 
     @property
     def lane(self) -> LaneKey:
@@ -93,7 +95,8 @@ def take(dataflow_id: uuid.UUID, number: int) -> Lease | None:
         if dataflow is None:
             return None
         of = dataflow.lane_count
-        lanes = {lane.number: lane for lane in Lane.objects.filter(dataflow=dataflow)}
+        rows = Lane.objects.filter(dataflow=dataflow).defer("under_way").annotate(unsure=~Q(under_way=b""))
+        lanes = {lane.number: lane for lane in rows}
         leased = [lane for lane in lanes.values() if lane.leased_until and lane.leased_until > now]
         if any(lane.number == number or lane.of != of for lane in leased):
             return None
@@ -111,9 +114,10 @@ def take(dataflow_id: uuid.UUID, number: int) -> Lease | None:
         lane = lanes.get(number) or Lane(dataflow=dataflow, number=number)
         if lane.of != of:
             lane.pace = {}
+        unsure = any(each.unsure for each in lanes.values() if each.number == number or each.of != of)
         lane.of, lane.token, lane.leased_until = of, uuid.uuid4(), now + LEASE
         lane.save()
-        return Lease(dataflow_id, number, of, lane.token, probing, lane.pace)
+        return Lease(dataflow_id, number, of, lane.token, probing, lane.pace, unsure)
 
 
 def renew(lease: Lease) -> datetime:
@@ -131,18 +135,53 @@ def renew(lease: Lease) -> datetime:
     return until
 
 
+def mark_under_way(lease: Lease, profile_ids: Iterable[uuid.UUID]) -> None:
+    """Remember whose records are sent from now on, and keep the lane for another lease.
+
+    Raises:
+        LeaseLost: it is not ours any more.
+    """
+    ids = b"".join(profile_id.bytes for profile_id in profile_ids)
+    if not _row(lease).update(leased_until=timezone.now() + LEASE, under_way=ids):
+        raise LeaseLost
+
+
+def take_under_way(lease: Lease) -> list[uuid.UUID]:
+    """Whose records were under way when others left this lane, or lanes of another number; forgotten with the current
+    transaction.
+    """
+    rows = Lane.objects.filter(dataflow=lease.dataflow_id).exclude(under_way=b"")
+    rows = rows.filter(Q(number=lease.number) | ~Q(of=lease.of))
+    found = dict(rows.values_list("pk", "under_way"))
+    Lane.objects.filter(pk__in=found).update(under_way=b"")
+    return [profile_id for ids in found.values() for profile_id in _ids(ids)]
+
+
+def sending(profile_id: uuid.UUID) -> set[uuid.UUID]:
+    """The dataflows that a record of a profile is under way to. One query."""
+    rows = Lane.objects.exclude(under_way=b"").values_list("dataflow_id", "under_way")
+    return {dataflow_id for dataflow_id, ids in rows if profile_id in _ids(ids)}
+
+
+def _ids(marked: bytes | memoryview) -> list[uuid.UUID]:
+    data = bytes(marked)
+    return [uuid.UUID(bytes=data[at : at + 16]) for at in range(0, len(data), 16)]
+
+
 def is_leased_until(lease: Lease, until: datetime) -> bool:
     """Whether the renewal that gave this moment was committed."""
     return _row(lease).filter(leased_until=until).exists()
 
 
-def give_back(lease: Lease, pace: Learned) -> None:
+def give_back(lease: Lease, pace: Learned, *, settled: bool = True) -> None:
     """Let the next one have it. Does nothing if it is not ours any more.
 
     Args:
         pace: what was learned of the shards.
+        settled: nothing is under way any more.
     """
-    _row(lease).update(token=None, leased_until=None, pace=dict(pace))
+    nothing: dict[str, bytes] = {"under_way": b""} if settled else {}
+    _row(lease).update(token=None, leased_until=None, pace=dict(pace), **nothing)
 
 
 def plan_wake(lane: LaneKey, at: datetime) -> bool:

@@ -40,7 +40,17 @@ from profiles.models import Profile, SegmentMembership
 
 log = structlog.get_logger(__name__)
 
-_MAPPINGS = b"kinesis"  # the name of an advisory lock
+_MAPPINGS = b"kinesis"  # names of advisory locks
+_MANY = b"many"
+
+
+def lock_many() -> None:
+    """Until the end of the transaction, nobody else queues many, or lets go of a destination.
+
+    Taken before the rows of dataflows: a replay locks what waits and then its dataflow, without which no worker gets a
+    lane, for a moment alone; others lock the dataflow first. Together they would wait in a circle.
+    """
+    advisory_lock(_MANY, shared=False)
 
 
 def lock_mapping(dataflow: Dataflow) -> None:

@@ -63,7 +63,7 @@ class Snapshot:
 
     Args:
         version: how many records of the profile were delivered before; 0 where nobody asked.
-        told: the last of them was an ordinary one, and not for want of consent; False where nobody asked.
+        told: the last of them, perhaps, was an ordinary one, and not for want of consent; False where nobody asked.
     """
 
     profile_id: uuid.UUID
@@ -271,18 +271,17 @@ class Builder:
         self._consents = [(path, path.split(".")) for path in layout.consents]
         self._by, _, self._key = layout.partition_key.partition(":")
 
-    def build(self, snapshot: Snapshot, *, reason: str = "", tried: bool = False) -> Record | Unsendable:
+    def build(self, snapshot: Snapshot, *, reason: str = "") -> Record | Unsendable:
         """The record of a profile, or why it has none. Never raises: one profile does not stop the others.
 
         A profile that does not consent has none, but one :class:`LastRecord` where it had an ordinary one before.
 
         Args:
             reason: what starts the export, for the delivery details.
-            tried: one was sent before, and nobody knows whether it arrived.
         """
         try:
             if self._consents and (denied := self._denied(snapshot)):
-                if snapshot.told or tried:
+                if snapshot.told:
                     return self._last(snapshot)
                 return Unsendable(
                     FailedExport.Kind.EXCLUDED, "ConsentMissing", f"{NO_CONSENT}: {', '.join(denied)}"

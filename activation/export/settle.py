@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import random
 import uuid
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
@@ -13,13 +13,14 @@ from typing import Any, NamedTuple
 from django.db import IntegrityError, OperationalError, connection, transaction
 from django.utils import timezone
 
-from activation.export import lanes, latency
+from activation import consent
+from activation.export import lanes, latency, outbox
 from activation.export.claims import Claim, array
 from activation.export.lanes import Lease
 from activation.export.records import Unsendable
-from activation.models import DataflowRun, FailedExport, PendingExport
+from activation.models import Dataflow, DataflowRun, Delivery, ExportReason, FailedExport, PendingExport
 from destinations.connectors.base import Delivered, Refused, TryAgain
-from profiles.models import Profile
+from profiles.models import MergedProfile, Profile
 
 SHORTEST_BACKOFF = 0.2  # seconds, doubled with every attempt
 LONGEST_BACKOFF = 30.0
@@ -76,6 +77,47 @@ def settle(lease: Lease, outcomes: Sequence[Outcome]) -> None:
                 raise
 
 
+def suspect(lease: Lease) -> None:
+    """Write receipts of what others, who are dead or lost the lane, may have delivered.
+
+    Raises:
+        LeaseLost: the lane is another worker's by now; nothing was recorded.
+    """
+    with transaction.atomic():
+        lanes.renew(lease)
+        _suspect(lease.dataflow_id, lanes.take_under_way(lease), timezone.now())
+
+
+def _suspect(dataflow_id: uuid.UUID, sent: Collection[uuid.UUID], now: datetime) -> None:
+    """The destination may know these profiles from now on, or what they were merged into. Receipts of what it knows for
+    sure stay. Who does not consent by now is queued for a last record: the row may have been dropped while it was sent,
+    or looked at by somebody who did not know.
+    """
+    merged = dict(MergedProfile.objects.filter(pk__in=sent).values_list("pk", "survivor_id"))
+    profile_ids = {merged.get(profile_id, profile_id) for profile_id in sent}
+    rows = PendingExport.objects.filter(dataflow=dataflow_id, profile__in=profile_ids)
+    list(rows.select_for_update().order_by("profile_id").values_list("pk"))
+    there = Profile.objects.filter(pk__in=profile_ids).order_by("pk").values_list("pk", flat=True)
+    Delivery.objects.bulk_create(
+        [
+            Delivery(
+                dataflow_id=dataflow_id,
+                profile_id=profile_id,
+                delivered_at=now,
+                reason=ExportReason.UNSURE,
+                version=0,
+            )
+            for profile_id in there
+        ],
+        ignore_conflicts=True,
+    )
+    told = Delivery.objects.filter(dataflow=dataflow_id, profile__in=profile_ids, reason=ExportReason.CONSENT)
+    told.update(reason=ExportReason.UNSURE)
+    if asked := consent.paths(Dataflow.objects.get(pk=dataflow_id)):
+        denying = consent.denying(asked).filter(pk__in=profile_ids).values_list("pk", flat=True)
+        outbox.queue((dataflow_id, profile_id, ExportReason.ATTRIBUTE.value) for profile_id in denying)
+
+
 def _prepare() -> None:
     """For the transaction alone. The commit is answered before it is on the disk, half a second later: a crash of
     PostgreSQL in between takes it back as a whole, the rows wait again and are sent twice, as after any crash between
@@ -95,12 +137,15 @@ def _settle(dataflow_id: uuid.UUID, outcomes: Sequence[Outcome], now: datetime) 
     done = [o.claim for o in outcomes if not isinstance(o.result, (TryAgain, Later))]
     received = delivered = [(o, o.result) for o in outcomes if isinstance(o.result, Delivered)]
     dead = [(o, _letter(o.result)) for o in outcomes if isinstance(o.result, (Refused, Unsendable))]
-    if rows.delete(outcomes) < len(done):
+    unsure = [o for o in outcomes if isinstance(o.result, TryAgain) and o.result.maybe_taken]
+    gone = len(done) - rows.delete(outcomes)
+    if gone:
         # Written again meanwhile: that is another export, with a history of its own.
-        PendingExport.objects.filter(pk__in=[claim.id for claim in done]).update(
-            attempts=0, error_code="", created_at=now
-        )
-        # Or gone, perhaps with the profile.
+        again = PendingExport.objects.filter(pk__in=[claim.id for claim in done])
+        gone -= again.update(attempts=0, error_code="", created_at=now)
+    if gone:
+        # Dropped meanwhile, perhaps with the profile.
+        unsure += [o for o, _ in delivered]
         profiles = Profile.objects.filter(pk__in=[claim.profile_id for claim in done])
         there = set(profiles.values_list("pk", flat=True))
         received = [(o, result) for o, result in delivered if o.claim.profile_id in there]
@@ -108,6 +153,8 @@ def _settle(dataflow_id: uuid.UUID, outcomes: Sequence[Outcome], now: datetime) 
     rows.put_off(outcomes, now)
     if received:
         rows.receive(dataflow_id, received, now)
+    if ordinary := [o.claim.profile_id for o in unsure if o.claim.reason != ExportReason.CONSENT]:
+        _suspect(dataflow_id, ordinary, now)
     sent = [o for o in outcomes if isinstance(o.result, (Delivered, TryAgain, Refused))]
     if sent or dead:
         run = _count(dataflow_id, delivered, dead, sent, now)

@@ -16,7 +16,7 @@ from django.views.decorators.http import require_http_methods, require_POST
 
 from access.guard import requires
 from activation import selectors, services
-from activation.backlog import backlog
+from activation.backlog import Dropped, backlog
 from activation.forms import LanesForm, ReplayForm, moment_of
 from activation.views.common import ask, find_destination, person, say_queued, to_destination
 from destinations.models import Destination
@@ -92,7 +92,7 @@ def purge(request: HttpRequest, destination_id: uuid.UUID) -> HttpResponse:
     text = ngettext(
         "%(count)s record was dropped: it will not be sent.",
         "%(count)s records were dropped: they will not be sent.",
-        dropped,
+        dropped.count,
     )
     _say_dropped(request, dropped, text)
     return redirect(destination)
@@ -110,16 +110,23 @@ def cancel_backfill(request: HttpRequest, destination_id: uuid.UUID) -> HttpResp
     text = ngettext(
         "Stopped: %(count)s record will not be sent.",
         "Stopped: %(count)s records will not be sent.",
-        dropped,
+        dropped.count,
     )
     _say_dropped(request, dropped, text)
     return redirect(destination)
 
 
-def _say_dropped(request: HttpRequest, dropped: int, text: str) -> None:
-    if dropped:
-        messages.success(request, text % {"count": number_format(dropped, force_grouping=True)})
-    else:
+def _say_dropped(request: HttpRequest, dropped: Dropped, text: str) -> None:
+    if dropped.count:
+        messages.success(request, text % {"count": number_format(dropped.count, force_grouping=True)})
+    if dropped.kept:
+        kept = ngettext(
+            "%(count)s last record stays: it says of a person who withdrew consent that they left.",
+            "%(count)s last records stay: they say of people who withdrew consent that they left.",
+            dropped.kept,
+        )
+        messages.info(request, kept % {"count": number_format(dropped.kept, force_grouping=True)})
+    elif not dropped.count:
         messages.info(request, _("Nothing was waiting."))
 
 

@@ -22,7 +22,7 @@ import audit
 from access.guard import requires
 from activation import ndjson, preview, selectors, services
 from activation.forms import DiscardForm, FailureQuery, id_of
-from activation.models import Dataflow, Delivery, FailedExport
+from activation.models import Dataflow, Delivery, ExportReason, FailedExport
 from activation.selectors import PAGE
 from activation.views.common import ask, find_destination, person, say_queued
 from activation.views.controls import OPERATE
@@ -78,7 +78,9 @@ def failure(request: HttpRequest, failure_id: int) -> HttpResponse:
         "built": preview.record_now(dataflow, shown.profile_id),
         "delivery": Delivery.objects.filter(
             dataflow=dataflow, profile=shown.profile_id, delivered_at__gte=shown.created_at
-        ).first(),
+        )
+        .exclude(reason=ExportReason.UNSURE)
+        .first(),
     }
     return render(request, "activation/failure.html", context)
 

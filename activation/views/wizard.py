@@ -297,7 +297,7 @@ def _review_page(
         "page": page,
         "segment_count": selection.segment_count(),
         "rows": selection.attributes(),
-        "backfill": selectors.members(selection.added_segments()).count() if selection.is_draft else 0,
+        "backfill": selectors.backfill(selection.added_segments()) if selection.is_draft else None,
         "added": set(added),
         "added_count": len(added),
         "removed_segments": list(selection.removed_segments().order_by("name")),

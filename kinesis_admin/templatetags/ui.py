@@ -154,6 +154,12 @@ def up_to(value: int, most: int) -> str:
     return f"{number(most)}+" if value > most else number(value)
 
 
+@register.filter
+def dotted(path: str) -> SafeString:
+    """A path of the schema that breaks after its dots, and nowhere else."""
+    return format_html_join(mark_safe(".<wbr>"), "{}", ((key,) for key in path.split(".")))
+
+
 # -- time ------------------------------------------------------------------------------------------
 
 

@@ -9,6 +9,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from django.conf import settings
 from django.contrib.auth.models import User
 from django.db import connection
 from django.test import Client
@@ -26,6 +27,7 @@ from destinations.models import Destination
 from profiles.models import Profile
 from tests.activation.wizard import HTMX, said, signed_in
 from tests.factories import DataflowFactory, ProfileFactory, UserFactory
+from tests.governance.governed import SHARE, action, make_consent_policy
 
 pytestmark = pytest.mark.django_db
 
@@ -258,6 +260,26 @@ def test_why_it_can_not_be_built_is_said(client: Client, run: DataflowRun) -> No
     assert f"Mandatory but not there: {FIRST_NAME}" in text
 
 
+@pytest.mark.parametrize(
+    ("language", "words", "name"), [("en", "No consent", "No consent"), ("ko", "동의 없음", "동의 없음")]
+)
+def test_who_does_not_consent_is_said_in_the_readers_language(
+    client: Client, run: DataflowRun, language: str, words: str, name: str
+) -> None:
+    make_consent_policy()
+    run.dataflow.destination.marketing_actions.add(action())
+    profile = ProfileFactory.create(attributes={"consents": {"share": {"val": "n"}}})
+    reason = f"No consent: {SHARE}"
+    failure = fail(run, "ConsentMissing", kind="excluded", profile=profile, reason=reason)
+    client.cookies[settings.LANGUAGE_COOKIE_NAME] = language
+    shown = text_of(client.get(reverse("activation:failure", args=[failure.pk])))
+    # Why it was left out, and why it would be now.
+    assert shown.count(f"{words}: {SHARE}") == 2
+    for where in (url("failures", run.dataflow), reverse("activation:run", args=[run.pk])):
+        page = text_of(client.get(where))
+        assert name in page and "ConsentMissing" in page
+
+
 def test_an_export_that_got_through_since_is_said(client: Client, run: DataflowRun) -> None:
     failure = fail(run)
     where = reverse("activation:failure", args=[failure.pk])
@@ -272,6 +294,8 @@ def test_an_export_that_got_through_since_is_said(client: Client, run: DataflowR
     assert "shardId-000000000007" not in text_of(client.get(where))
     Delivery.objects.filter(pk=delivery.pk).update(delivered_at=timezone.now())
     assert "shardId-000000000007" in text_of(client.get(where))
+    Delivery.objects.filter(pk=delivery.pk).update(reason="unsure")
+    assert "shardId-000000000007" not in text_of(client.get(where))
 
 
 def test_a_closed_one_says_by_whom_and_why_and_offers_nothing_to_do(

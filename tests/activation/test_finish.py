@@ -30,7 +30,7 @@ from activation.views.wizard import WIZARD
 from destinations.connectors.base import ConnectorError, Target
 from destinations.fields import Encrypted
 from destinations.models import Account, Destination
-from profiles.models import Segment
+from profiles.models import MemberCount, Segment
 from tests.activation.wizard import (
     HTMX,
     ready,
@@ -206,7 +206,7 @@ def test_editing_what_is_live_changes_nothing_before_finish_and_backfills_only_w
     assert waiting(destination) == 0
 
     page = client.get(url("review", destination))
-    assert page.context["backfill"] == 2
+    assert page.context["backfill"] == selectors.Backfill(2)
     text = page.content.decode()
     assert f"Segment “{goes.name}” is removed" in text
     assert "Attribute homeAddress.city is added" in text
@@ -314,7 +314,7 @@ def test_the_review_shows_all_there_is(client: Client) -> None:
     shown = [destination.name, "For the call centre", destination.target, destination.account.name, "ECID"]
     for word in [*shown, "High propensity to convert", *RECOMMENDED]:
         assert word in text
-    assert page.context["backfill"] == 3
+    assert page.context["backfill"] == selectors.Backfill(3)
     assert destination.account.credentials.open()["secret_access_key"] not in text
 
 
@@ -326,8 +326,23 @@ def test_a_review_of_thousands_of_segments_takes_few_queries(
     send_segments(client, destination, [], [], action="all")
     with django_assert_max_num_queries(20):
         page = client.get(url("review", destination), {"page": "120"})
-    assert page.context["backfill"] == 5
+    assert page.context["backfill"] == selectors.Backfill(5)
     assert [segment.name for segment in page.context["page"]][-1] == "Segment 02999"
+
+
+def test_the_members_of_large_segments_are_not_counted_one_by_one(
+    client: Client, destination: Destination, django_assert_max_num_queries: DjangoAssertNumQueries
+) -> None:
+    segments = SegmentFactory.create_batch(2)
+    for segment in segments:
+        MemberCount.objects.create(segment=segment, day=timezone.now().date(), members=20_000)
+    ready(client, destination, *segments)
+    with django_assert_max_num_queries(24) as captured:
+        page = client.get(url("review", destination))
+    assert page.context["backfill"] == selectors.Backfill(40_000, at_most=True)
+    assert 'Up to <strong class="big-number">40,000</strong> records' in page.content.decode()
+    assert not any("profiles_segmentmembership" in query["sql"] for query in captured.captured_queries)
+    assert selectors.backfill(Segment.objects.filter(pk=segments[1].pk)) == selectors.Backfill(20_000)
 
 
 @pytest.mark.usefixtures("stream")

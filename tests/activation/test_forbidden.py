@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Callable
 from typing import Any
 
@@ -145,11 +144,11 @@ def test_a_judgement_takes_few_queries_and_no_profile(
     assert selection.violations()
     selection = Selection.of(third_party)
     with django_assert_num_queries(8) as captured:
-        began = time.perf_counter()
         assert len(selection.violations()) == 1
-        took = time.perf_counter() - began
-    assert not any("profiles_profile" in query["sql"] for query in captured.captured_queries)
-    assert took < 0.2
+    asked = " ".join(query["sql"] for query in captured.captured_queries)
+    # Nothing that grows with the customers is read: it takes as long with a million (bench/review.py).
+    for table in ("profiles_profile", "profiles_identity", "profiles_segmentmembership"):
+        assert f'"{table}"' not in asked
 
 
 # -- what is live --------------------------------------------------------------------------------------------------

@@ -282,6 +282,7 @@ def test_policies_are_found_filtered_and_looked_at(reader: Client) -> None:
     assert page.context["selected"] == policy
     text = page.content.decode()
     assert "<b>uns" not in text and SHARE in text and "dy (yes by default)" in text
+    assert SHARE.replace(".", ".<wbr>") in text
     # Who may only look has nothing to press.
     assert "/switch/" not in text and "/delete/" not in text and "/edit/" not in text and "/new/" not in text
     enabled = reader.get(url("policies"), {"state": "enabled", "sort": "-field"}).context["page"]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -146,7 +145,7 @@ def test_every_policy_that_is_violated_is_told() -> None:
 # -- how much it costs ---------------------------------------------------------------------------------------------
 
 
-def test_it_takes_few_queries_and_little_time_however_much_there_is(
+def test_it_takes_few_queries_however_much_there_is(
     django_assert_num_queries: DjangoAssertNumQueries,
 ) -> None:
     make_policy(I1)
@@ -162,11 +161,8 @@ def test_it_takes_few_queries_and_little_time_however_much_there_is(
         )  # fmt: skip
         segments.append(Segment.objects.get(pk=f"s{number}"))
     uses = [use(EMAIL, CITY, segments=segments) for _number in range(20)]
-    judge(uses)  # rules are parsed once a process
     with django_assert_num_queries(5):
-        began = time.perf_counter()
         assert len(judge(uses)) == 20
-    assert time.perf_counter() - began < 2
 
 
 # -- changes -------------------------------------------------------------------------------------------------------

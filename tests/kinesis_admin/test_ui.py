@@ -202,3 +202,7 @@ def test_hours_are_drawn_to_scale_and_told_as_a_table() -> None:
     assert "at most 4 in an hour" in shown
     assert shown.count("<tr>") == 1 + len(points)
     assert shown.index("11-20 14:00") < shown.index("11-20 12:00")
+
+
+def test_a_path_breaks_after_its_dots_and_is_text() -> None:
+    assert ui.dotted("consents.share.<b>") == "consents.<wbr>share.<wbr>&lt;b&gt;"

@@ -148,7 +148,9 @@ class Command(BaseCommand):
             )
         drop = services.cancel_backfill if options["backfill"] else services.purge
         dropped = drop(destination=destination, by=None)
-        self.stdout.write(f"Dropped: {dropped:,}.")
+        self.stdout.write(f"Dropped: {dropped.count:,}.")
+        if dropped.kept:
+            self.stdout.write(f"Last records of people who withdrew consent stay: {dropped.kept:,}.")
 
     def _replay(self, destination: Destination, options: dict[str, Any]) -> None:
         dataflow = selectors.find_dataflow(destination)

@@ -7,14 +7,17 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from django.db import connection, transaction
+from django.db import OperationalError, connection, transaction
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from activation.export import farewell
+from activation.backlog import Dropped
+from activation.export import delivery, farewell, lanes, outbox
 from activation.export.claims import Claim, Claims
 from activation.export.records import Row
-from activation.models import Dataflow, Delivery, FailedExport, Farewell, PendingExport
+from activation.models import Dataflow, Delivery, FailedExport, Farewell, Lane, PendingExport
+from activation.services import cancel_backfill, purge, replay, replay_failures, set_lanes
+from audit.models import Entry
 from destinations.connectors.base import Record
 from destinations.connectors.kinesis.local.faults import Fault, Kind
 from destinations.models import Destination
@@ -44,6 +47,7 @@ from .exporting import (
     deliver,
     hold_is_over,
     members_of,
+    pass_time,
     queue,
     waiting,
 )
@@ -344,7 +348,8 @@ def test_a_first_record_that_may_have_arrived_is_followed_by_the_last(
     profile = member(segment, "y")
     kinesis.faults.add(Fault(Kind.RESET_AFTER, times=1))
     exported(dataflow, profile)
-    assert not Delivery.objects.exists()
+    [receipt] = Delivery.objects.all()
+    assert (receipt.reason, receipt.version, receipt.shard) == ("unsure", 0, "")
     say(profile, "n")
     hold_is_over(dataflow)
     come_due(dataflow)
@@ -353,6 +358,223 @@ def test_a_first_record_that_may_have_arrived_is_followed_by_the_last(
     rename(profile, "Seo-yeon")
     deliver(dataflow)
     assert len(kinesis.records()) == 2
+
+
+def test_a_record_that_was_throttled_told_nobody_of_anybody(
+    dataflow: Dataflow, segment: Segment, kinesis: RunningKinesis
+) -> None:
+    make_consent_policy()
+    profile = member(segment, "y")
+    kinesis.faults.add(Fault(Kind.RECORDS, times=1, code="ProvisionedThroughputExceededException"))
+    exported(dataflow, profile)
+    assert PendingExport.objects.get().attempts == 1
+    say(profile, "n")
+    come_due(dataflow)
+    deliver(dataflow)
+    assert kinesis.records() == []
+    assert codes() == ["ConsentMissing"]
+
+
+class Killed(BaseException):
+    pass
+
+
+def kill_after_sending(dataflow: Dataflow, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Deliver; the worker dies before it can tell what became of it, or give its lane back."""
+
+    def die(*_args: Any, **_how: Any) -> None:
+        raise Killed
+
+    with monkeypatch.context() as patched:
+        patched.setattr(delivery, "settle", die)
+        patched.setattr(lanes, "give_back", die)
+        with pytest.raises(Killed):
+            deliver(dataflow)
+
+
+def take_over(dataflow: Dataflow) -> None:
+    """The dead worker's lease ends, and another one delivers."""
+    pass_time(dataflow, seconds=21)
+    deliver(dataflow)
+
+
+def withdraw(profile: Profile, _policy: ConsentPolicy) -> None:
+    say(profile, "n")
+
+
+def withdraw_and_purge(profile: Profile, _policy: ConsentPolicy) -> None:
+    say(profile, "n")
+    purge(destination=Destination.objects.get(), by=None)
+
+
+def purge_and_withdraw(profile: Profile, _policy: ConsentPolicy) -> None:
+    purge(destination=Destination.objects.get(), by=None)
+    say(profile, "n")
+
+
+def ask_for_email(_profile: Profile, policy: ConsentPolicy) -> None:
+    edit_consent_policy(policy, field=EMAIL)
+
+
+def withdraw_with_other_lanes(profile: Profile, _policy: ConsentPolicy) -> None:
+    say(profile, "n")
+    set_lanes(destination=Destination.objects.get(), count=2, by=None)
+
+
+@pytest.mark.parametrize(
+    "act", [withdraw, withdraw_and_purge, purge_and_withdraw, ask_for_email, withdraw_with_other_lanes]
+)
+def test_whom_a_killed_worker_had_sent_gets_the_last_record_and_nobody_else(
+    act: Callable[[Profile, ConsentPolicy], None],
+    dataflow: Dataflow,
+    segment: Segment,
+    kinesis: RunningKinesis,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    policy = make_consent_policy()
+    profile, never = member(segment, "y", "n"), member(segment, "n", "n")
+    queue(dataflow, [profile, never])
+    kill_after_sending(dataflow, monkeypatch)
+    assert not Delivery.objects.exists()
+    act(profile, policy)
+    take_over(dataflow)
+    dataflow.refresh_from_db()
+    deliver(dataflow)
+    assert statuses(kinesis, profile) == ["realized", "exited"]
+    assert statuses(kinesis, never) == []
+    assert waiting(dataflow) == set()
+
+
+def test_what_was_under_way_is_forgotten_once_it_is_settled(
+    dataflow: Dataflow, segment: Segment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    profiles = members_of(segment, 70)
+    marks = []
+    before_sending(monkeypatch, *[lambda _records: marks.append(set(lanes.sending(profiles[0].pk)))] * 2)
+    exported(dataflow, *profiles)
+    assert marks[0] == {dataflow.pk}
+    assert bytes(Lane.objects.get().under_way) == b""
+    assert not Delivery.objects.filter(reason="unsure").exists()
+
+
+def test_what_was_sent_and_could_not_be_settled_is_known_to_the_next_worker(
+    dataflow: Dataflow, segment: Segment, kinesis: RunningKinesis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The database failed for a while: the worker lives on, and gives its lane back."""
+    make_consent_policy()
+    profile = member(segment, "y")
+    queue(dataflow, [profile])
+
+    def fail(*_args: Any) -> None:
+        raise OperationalError
+
+    with monkeypatch.context() as patched:
+        patched.setattr(delivery, "settle", fail)
+        with pytest.raises(OperationalError):
+            deliver(dataflow)
+    say(profile, "n")
+    deliver(dataflow)
+    assert statuses(kinesis, profile) == ["realized", "exited"]
+
+
+def test_a_killed_worker_of_a_merged_or_erased_profile_is_remembered(
+    dataflow: Dataflow, segment: Segment, kinesis: RunningKinesis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_consent_policy()
+    stays, goes, erased, never = (member(segment, share) for share in ("n", "y", "y", "n"))
+    for number, profile in enumerate((stays, goes)):
+        IdentityFactory.create(profile=profile, value=f"{number}@example.com")
+    queue(dataflow, [goes, erased, never])
+    kill_after_sending(dataflow, monkeypatch)
+    assert (farewell.queue(erased.pk), farewell.queue(never.pk)) == (1, 0)
+    say(goes, "n")
+    ingest([Fragment(identities=[("Email", "0@example.com"), ("Email", "1@example.com")])])
+    take_over(dataflow)
+    assert statuses(kinesis, goes) == ["realized"]
+    assert statuses(kinesis, stays) == ["exited"]
+
+
+def test_who_is_merged_while_the_record_is_under_way_is_known_as_the_other(
+    dataflow: Dataflow, segment: Segment, kinesis: RunningKinesis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_consent_policy()
+    stays, goes = member(segment, "n"), member(segment, "y")
+    for number, profile in enumerate((stays, goes)):
+        IdentityFactory.create(profile=profile, value=f"{number}@example.com")
+
+    def merge(_records: Sequence[Record]) -> None:
+        say(goes, "n")
+        ingest([Fragment(identities=[("Email", "0@example.com"), ("Email", "1@example.com")])])
+
+    before_sending(monkeypatch, merge)
+    exported(dataflow, goes)
+    deliver(dataflow)
+    assert statuses(kinesis, stays) == ["exited"]
+
+
+# -- what waits is dropped -----------------------------------------------------------------------------------------
+
+
+def test_last_records_are_not_purged(
+    dataflow: Dataflow, segment: Segment, kinesis: RunningKinesis, caplog: pytest.LogCaptureFixture
+) -> None:
+    make_consent_policy()
+    told, gone, agrees, never = (member(segment, share) for share in ("y", "y", "y", "n"))
+    exported(dataflow, told, gone, agrees)
+    say(gone, "n")
+    deliver(dataflow)
+    say(told, "n")
+    queue(dataflow, [agrees, never, gone])
+    assert purge(destination=dataflow.destination, by=None) == Dropped(3, kept=1)
+    assert Entry.objects.get(action="dataflow.backlog_purged").changes == {
+        "count": [None, 3],
+        "kept": [None, 1],
+    }
+    assert waiting(dataflow) == {told.pk}
+    deliver(dataflow)
+    assert statuses(kinesis, told) == ["realized", "exited"]
+
+
+def test_last_records_are_sent_though_the_backfill_of_a_policy_is_stopped(
+    dataflow: Dataflow, segment: Segment, kinesis: RunningKinesis
+) -> None:
+    policy = make_consent_policy(enabled=False)
+    told, agrees = member(segment, "n"), member(segment, "y")
+    exported(dataflow, told)
+    governance.switch_consent_policy(policy.pk, enabled=True)
+    outbox.backfill(dataflow, [segment.pk])
+    queue(dataflow, [agrees])
+    fresh = member(segment, "y")
+    outbox.backfill(dataflow, [segment.pk])
+    assert cancel_backfill(destination=dataflow.destination, by=None) == Dropped(1, kept=1)
+    assert waiting(dataflow) == {told.pk, agrees.pk}
+    deliver(dataflow)
+    assert (statuses(kinesis, told), statuses(kinesis, fresh)) == (["realized", "exited"], [])
+
+
+@pytest.mark.parametrize("first", ["withdraw", "purge"])
+def test_who_withdraws_is_told_of_though_the_row_is_purged_while_it_is_sent(
+    first: str,
+    dataflow: Dataflow,
+    segment: Segment,
+    kinesis: RunningKinesis,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    make_consent_policy()
+    profile, agrees = member(segment, "y"), member(segment, "y")
+
+    def act(_records: Sequence[Record]) -> None:
+        acts: list[Callable[[], object]] = [
+            lambda: say(profile, "n"),
+            lambda: purge(destination=dataflow.destination, by=None),
+        ]
+        for each in acts if first == "withdraw" else reversed(acts):
+            each()
+
+    before_sending(monkeypatch, act)
+    exported(dataflow, profile, agrees)
+    assert statuses(kinesis, profile) == ["realized", "exited"]
+    assert statuses(kinesis, agrees) == ["realized"]
 
 
 def test_who_withdraws_while_the_record_is_under_way_gets_the_last_one_next(
@@ -614,4 +836,33 @@ def test_who_withdraws_while_a_policy_is_enabled_is_not_forgotten(
         other = Elsewhere(acts[1])
         wait_for_a_lock()
     other.join()
+    assert waiting(dataflow) == {profile.pk}
+
+
+@pytest.mark.skipif(connection.vendor != "postgresql", reason="SQLite has one writer at a time")
+@pytest.mark.django_db(transaction=True, serialized_rollback=True)
+@pytest.mark.parametrize("way", ["members", "failures"])
+def test_a_replay_while_a_policy_is_enabled_waits_in_no_circle(
+    way: str, dataflow: Dataflow, segment: Segment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    profile = member(segment, "n")
+    if way == "failures":
+        make_consent_policy(name="First")
+        exported(dataflow, profile)
+    policy = make_consent_policy(EMAIL, enabled=False)
+    queue_many, others = outbox.queue_many, []
+
+    def meanwhile(*args: Any) -> int:
+        monkeypatch.setattr(outbox, "queue_many", queue_many)
+        queued = queue_many(*args)
+        others.append(Elsewhere(lambda: governance.switch_consent_policy(policy.pk, enabled=True)))
+        wait_for_a_lock()
+        return queued
+
+    monkeypatch.setattr(outbox, "queue_many", meanwhile)
+    if way == "failures":
+        replay_failures(destination=dataflow.destination, failures=FailedExport.objects.all(), by=None)
+    else:
+        replay(destination=dataflow.destination, period=None, seen=None, by=None)
+    others[0].join()
     assert waiting(dataflow) == {profile.pk}

@@ -1322,9 +1322,9 @@ def test_what_came_while_the_lane_was_taken_is_told_again(
     """Its own message found the lane taken: nobody else would look before the sweep."""
     give_back = lanes.give_back
 
-    def late(lease: Lease, pace: Learned) -> None:
+    def late(lease: Lease, pace: Learned, **how: bool) -> None:
         queue(dataflow, members[:1])
-        give_back(lease, pace)
+        give_back(lease, pace, **how)
 
     monkeypatch.setattr(lanes, "give_back", late)
     deliver(dataflow)
