@@ -220,7 +220,7 @@ class _Rows:
                 cursor.execute(_DELETE_POSTGRESQL, [array(ids), array(ids), array(wanted)])
             else:
                 cursor.execute(_DELETE_SQLITE, [json.dumps(list(zip(ids, wanted, strict=True)))])
-            return cursor.rowcount
+            return int(cursor.rowcount)
 
     def put_off(self, outcomes: Sequence[Outcome], now: datetime) -> None:
         """What was refused for now, or not sent: not before its time."""
