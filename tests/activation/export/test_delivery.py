@@ -164,6 +164,7 @@ def test_batches_have_10_mib_at_most_and_then_no_more_is_read(
         read.append(len(found))
         return found
 
+    monkeypatch.setattr(delivery, "SLICE", 60)  # so much takes a busy machine its time
     monkeypatch.setattr(Claims, "next", counted)
     sent = before_sending(monkeypatch)
     profiles = members_of(segment, 35)
@@ -193,6 +194,7 @@ def test_two_batches_are_in_memory_and_not_what_waits(
         kept.append(in_memory() - before)
         settle(lease, outcomes)
 
+    monkeypatch.setattr(delivery, "SLICE", 60)  # looking takes its time
     monkeypatch.setattr(delivery, "settle", look)
     monkeypatch.setattr(delivery, "FIRST_BATCH", 50)
     monkeypatch.setattr(KinesisSender, "batch_size", 50)
