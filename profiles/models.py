@@ -114,12 +114,18 @@ class IdentityNamespace(models.Model):
 class Identity(models.Model):
     """A value by which a profile is known. It names one profile at most."""
 
-    profile = models.ForeignKey(Profile, models.CASCADE, related_name="identities", verbose_name=_("profile"))
-    # Here and with memberships: no index where another one begins with the column.
+    # Here and with memberships the database checks no foreign key: it would look each row's keys up, and lock what they
+    # name, row by row. Whoever writes these rows holds INGESTION and the locks of their profiles; whoever deletes a
+    # profile holds its lock, too, and whoever deletes a namespace or a segment has INGESTION alone (profiles.locks).
+    profile = models.ForeignKey(
+        Profile, models.CASCADE, db_constraint=False, related_name="identities", verbose_name=_("profile")
+    )
+    # And no index where another one begins with the column.
     namespace = models.ForeignKey(
         IdentityNamespace,
         models.PROTECT,
         db_index=False,
+        db_constraint=False,
         related_name="+",
         verbose_name=_("identity namespace"),
     )
@@ -276,10 +282,20 @@ class SegmentMembership(models.Model):
     MEMBER_STATUSES = (Status.REALIZED, Status.EXISTING)
 
     profile = models.ForeignKey(
-        Profile, models.CASCADE, db_index=False, related_name="memberships", verbose_name=_("profile")
+        Profile,
+        models.CASCADE,
+        db_index=False,
+        db_constraint=False,
+        related_name="memberships",
+        verbose_name=_("profile"),
     )
     segment = models.ForeignKey(
-        Segment, models.CASCADE, db_index=False, related_name="memberships", verbose_name=_("segment")
+        Segment,
+        models.CASCADE,
+        db_index=False,
+        db_constraint=False,
+        related_name="memberships",
+        verbose_name=_("segment"),
     )
     status = models.CharField(_("status"), max_length=8, choices=Status)
     last_qualification_time = models.DateTimeField(_("last qualification"))
