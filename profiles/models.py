@@ -314,17 +314,14 @@ class SegmentMembership(models.Model):
             ),
         ]
         indexes = [
-            models.Index(fields=["segment", "status"], name="membership_by_segment"),
+            # Of a status, whose membership is the oldest: who was not in a new file, and who expires.
+            models.Index(
+                fields=["segment", "status", "last_qualification_time"], name="membership_by_segment"
+            ),
             models.Index(
                 fields=["last_qualification_time"],
                 condition=models.Q(status="exited"),
                 name="membership_exited",
-            ),
-            # Whose membership is the oldest: who was not in a new file, and who expires.
-            models.Index(
-                fields=["segment", "last_qualification_time"],
-                condition=models.Q(status__in=["realized", "existing"]),
-                name="membership_by_age",
             ),
         ]
 
