@@ -49,7 +49,10 @@ class Among(In):
             raise EmptyResultSet
         values: str | list[Any] = self.rhs
         type_ = self.lhs.output_field.db_type(connection)
-        if type_ == "uuid":  # psycopg would write, and quote, each by itself
+        # psycopg would write each by itself, and quote it.
+        if type_ == "uuid":
             values = f"{{{','.join([value.hex for value in self.rhs])}}}"
+        elif type_ == "bigint":
+            values = f"{{{','.join(map(str, self.rhs))}}}"
         column, params = self.process_lhs(compiler, connection)
         return f"{column} = ANY(%s::{type_}[])", [*params, values]
