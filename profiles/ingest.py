@@ -324,19 +324,19 @@ def _milliseconds(moment: datetime) -> int:
     return int(moment.timestamp() * 1000)
 
 
-def _stored_owners(values: Mapping[int, Collection[str]]) -> dict[Key, uuid.UUID]:
-    """The profiles of the identities that are stored, of these values by namespaces.
+def _stored(values: Mapping[int, Collection[str]]) -> dict[int, tuple[Key, uuid.UUID]]:
+    """The identities that are stored, of these values by namespaces, and their profiles; by primary keys.
 
     One query that asks the index namespace by namespace: were they alternatives, PostgreSQL would read all identities.
     """
     asked = [
         Identity.objects.filter(namespace=namespace, value__among=some)
         .order_by()
-        .values_list("namespace_id", "value", "profile_id")
+        .values_list("pk", "namespace_id", "value", "profile_id")
         for namespace, some in values.items()
     ]
     found = asked[0].union(*asked[1:], all=True) if asked else []
-    return {(namespace, value): profile_id for namespace, value, profile_id in found}
+    return {pk: ((namespace, value), profile_id) for pk, namespace, value, profile_id in found}
 
 
 class _Batch:
@@ -377,6 +377,8 @@ class _Batch:
 
     def _stayed(self, profile_id: uuid.UUID) -> uuid.UUID:
         """The profile that an id leads to."""
+        if not self.merged_into:
+            return profile_id
         while (into := self.merged_into.get(profile_id)) is not None:
             profile_id = into
         return profile_id
@@ -426,7 +428,8 @@ class _Batch:
         if named:
             self.merged_into = self._redirects(named)
             named = {self._stayed(profile_id) for profile_id in named}
-        locked = named.union(_stored_owners(values).values())
+        stored = _stored(values)
+        locked = named.union(profile_id for _key, profile_id in stored.values())
         # Locked in the order of their ids: two batches with the same profiles wait for each other and don't deadlock.
         # Without the key: rows that refer to a profile can still be inserted by others.
         profiles = Profile.objects.filter(pk__among=locked).order_by("pk").select_for_update(no_key=True)
@@ -434,7 +437,9 @@ class _Batch:
         # Whoever held the locks wrote before now.
         self.now = timezone.now()
         # Read again under the lock: from here on nobody else changes the identities of these profiles, or merges them.
-        self.stored_owner = _stored_owners(values)
+        # Of one that another batch makes meanwhile, the unique constraint tells.
+        again = Identity.objects.filter(pk__among=stored).order_by().values_list("pk", "profile_id")
+        self.stored_owner = {stored[pk][0]: profile_id for pk, profile_id in again}
         self.owner = dict(self.stored_owner)
         missing = named - self.work.keys()
         if not self.work.keys() >= set(self.stored_owner.values()) or (missing and self._redirects(missing)):

@@ -137,8 +137,8 @@ class Identity(models.Model):
     class Meta:
         verbose_name = _("identity")
         verbose_name_plural = _("identities")
-        constraints = [models.UniqueConstraint(fields=["namespace", "value"], name="identity_value")]
-        indexes = [models.Index(fields=["value"], name="identity_by_value")]
+        # The value first: a person searches without saying in which namespace.
+        constraints = [models.UniqueConstraint(fields=["value", "namespace"], name="identity_value")]
 
     def __str__(self) -> str:
         return f"{self.namespace_id}:{self.value}"
