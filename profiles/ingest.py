@@ -626,6 +626,12 @@ class _Batch:
                     work.written,
                     bool(work.merged) or work.profile.pk in identities_changed,
                     work.created,
+                    [
+                        (self.codes[namespace], value)
+                        for namespace, value in identities_changed[work.profile.pk]
+                    ]
+                    if work.created
+                    else (),
                     work.merged,
                 )
                 for work in touched
@@ -668,8 +674,8 @@ class _Batch:
                 ignore_conflicts=True,
             )
 
-    def _save_identities(self) -> set[uuid.UUID]:
-        """Returns the profiles whose identities are other ones now."""
+    def _save_identities(self) -> dict[uuid.UUID, list[Key]]:
+        """Returns the profiles whose identities are other ones now, with those that are new."""
         stored = {key: self._stayed(owner) for key, owner in self.stored_owner.items()}
         owners = {key: self._owner(key) for key in sorted(self.owner)}
         gone = {key: owner for key, owner in stored.items() if owners[key] != owner}
@@ -688,9 +694,12 @@ class _Batch:
             [(owner, namespace, value) for (namespace, value), owner in new.items()],
             same={"created_at": self.now},
         )
-        return {*gone.values(), *new.values()}
+        changed: dict[uuid.UUID, list[Key]] = {owner: [] for owner in gone.values()}
+        for key, owner in new.items():
+            changed.setdefault(owner, []).append(key)
+        return changed
 
-    def _announce(self, touched: list[_Work], identities_changed: set[uuid.UUID]) -> None:
+    def _announce(self, touched: list[_Work], identities_changed: Collection[uuid.UUID]) -> None:
         changes = [
             ProfileChange(
                 profile_id=work.profile.pk,
@@ -698,6 +707,7 @@ class _Batch:
                 identities_changed=bool(work.merged) or work.profile.pk in identities_changed,
                 transitions=tuple(self.memberships[work.profile.pk].transitions()),
                 merged=tuple(work.merged),
+                created=work.created,
             )
             for work in touched
         ]

@@ -2,7 +2,8 @@
 
 What is to be done stands in the database (:class:`profiles.models.Evaluation`): a worker takes page after page of the
 profiles, each in a transaction of its own, and the next one goes on where a dead one left. On a page only those are
-locked whose membership is to change, and asked again then: whoever else changes a profile asks the rule itself.
+locked whose membership is to change, and asked again then: whoever else changes a profile asks the rule itself. Where
+many change, pages are locked whole, and asked once.
 """
 
 from __future__ import annotations
@@ -82,7 +83,9 @@ def _next_page(segment_id: str, *, whole: bool) -> int | None:
     1. Nobody changes a rule meanwhile; whoever did so before has the evaluation begin anew.
     2. One worker at a time: another one passes over a row that is locked.
     3. Which memberships are to change is found without locks; those profiles are locked and asked again.
-       Or the page is locked whole.
+
+    Args:
+        whole: lock all profiles of the page at once, and ask them then.
     """
     with transaction.atomic():
         advisory_lock(INGESTION, shared=True)
