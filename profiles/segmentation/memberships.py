@@ -236,7 +236,7 @@ def follow_rule(
     steps: dict[uuid.UUID, Transition] = {}
     rows, confirmed = [], []
     for profile_id in asked:
-        row, before, moments = stored.get(profile_id, (None, None, ""))
+        row, before, moments = stored.get(profile_id, (0, None, ""))
         after = next_status(before, profile_id in so)
         if after is None or after == before:
             continue

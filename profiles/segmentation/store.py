@@ -70,11 +70,12 @@ def wake(segment_ids: Iterable[str] | None = None) -> None:
 def evaluate(segment_id: str, *, seconds: float = AT_A_TIME) -> None:
     """Go on with an evaluation, to its end or for so many seconds."""
     until = time.monotonic() + seconds
-    changed: int | None = 0
-    while (changed := _next_page(segment_id, whole=changed >= MANY)) is not None:
+    changed = _next_page(segment_id, whole=False)
+    while changed is not None:
         if time.monotonic() > until:
             wake([segment_id])
             return
+        changed = _next_page(segment_id, whole=changed >= MANY)
 
 
 def _next_page(segment_id: str, *, whole: bool) -> int | None:
