@@ -40,8 +40,13 @@ def insert(
         return
     same = same or {}
     if connection.vendor == "postgresql":
-        columns = [quick_json.dumps(column).decode() for column in zip(*rows, strict=True)]
-        statement = _statement(model, tuple(fields), tuple(same), tuple(unique), tuple(update))
+        given = dict(zip(fields, zip(*rows, strict=True), strict=True))
+        # A value that all rows have is sent and read once.
+        in_common = {name for name, column in given.items() if column[0] == column[-1] and _is_one(column)}
+        differing = [name for name in given if name not in in_common] or [*given][:1]
+        same = {**same, **{name: given[name][0] for name in given if name not in differing}}
+        columns = [quick_json.dumps(given[name]).decode() for name in differing]
+        statement = _statement(model, tuple(differing), tuple(same), tuple(unique), tuple(update))
         with connection.cursor() as cursor:
             cursor.execute(statement, [*same.values(), *columns])
         return
@@ -52,6 +57,10 @@ def insert(
         unique_fields=unique if update else None,
         update_fields=update if update else None,
     )
+
+
+def _is_one(column: Sequence[Any]) -> bool:
+    return not isinstance(column[0], dict | list) and column.count(column[0]) == len(column)
 
 
 @cache

@@ -12,6 +12,8 @@ from django.db.models.sql.compiler import SQLCompiler
 
 from profiles import quick_json
 
+FEW = 50  # texts that are sent as an array of PostgreSQL's, which psycopg writes; more as JSON
+
 
 class LongJSONField(models.JSONField):
     """JSON of some length in rows that are read and written many at once."""
@@ -49,7 +51,13 @@ class Among(In):
             raise EmptyResultSet
         values: str | list[Any] = self.rhs
         type_ = self.lhs.output_field.db_type(connection)
-        if type_ == "uuid":  # psycopg would write, and quote, each by itself
+        # psycopg would write each by itself, and quote it.
+        if type_ == "uuid":
             values = f"{{{','.join([value.hex for value in self.rhs])}}}"
+        elif type_ == "bigint":
+            values = f"{{{','.join(map(str, self.rhs))}}}"
         column, params = self.process_lhs(compiler, connection)
+        if type_.startswith("varchar") and len(self.rhs) > FEW:
+            texts = f"ARRAY(SELECT jsonb_array_elements_text(%s::jsonb))::{type_}[]"
+            return f"{column} = ANY({texts})", [*params, quick_json.dumps(self.rhs).decode()]
         return f"{column} = ANY(%s::{type_}[])", [*params, values]

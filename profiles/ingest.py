@@ -324,19 +324,19 @@ def _milliseconds(moment: datetime) -> int:
     return int(moment.timestamp() * 1000)
 
 
-def _stored_owners(values: Mapping[int, Collection[str]]) -> dict[Key, uuid.UUID]:
-    """The profiles of the identities that are stored, of these values by namespaces.
+def _stored(values: Mapping[int, Collection[str]]) -> dict[int, tuple[Key, uuid.UUID]]:
+    """The identities that are stored, of these values by namespaces, and their profiles; by primary keys.
 
     One query that asks the index namespace by namespace: were they alternatives, PostgreSQL would read all identities.
     """
     asked = [
         Identity.objects.filter(namespace=namespace, value__among=some)
         .order_by()
-        .values_list("namespace_id", "value", "profile_id")
+        .values_list("pk", "namespace_id", "value", "profile_id")
         for namespace, some in values.items()
     ]
     found = asked[0].union(*asked[1:], all=True) if asked else []
-    return {(namespace, value): profile_id for namespace, value, profile_id in found}
+    return {pk: ((namespace, value), profile_id) for pk, namespace, value, profile_id in found}
 
 
 class _Batch:
@@ -377,6 +377,8 @@ class _Batch:
 
     def _stayed(self, profile_id: uuid.UUID) -> uuid.UUID:
         """The profile that an id leads to."""
+        if not self.merged_into:
+            return profile_id
         while (into := self.merged_into.get(profile_id)) is not None:
             profile_id = into
         return profile_id
@@ -426,7 +428,8 @@ class _Batch:
         if named:
             self.merged_into = self._redirects(named)
             named = {self._stayed(profile_id) for profile_id in named}
-        locked = named.union(_stored_owners(values).values())
+        stored = _stored(values)
+        locked = named.union(profile_id for _key, profile_id in stored.values())
         # Locked in the order of their ids: two batches with the same profiles wait for each other and don't deadlock.
         # Without the key: rows that refer to a profile can still be inserted by others.
         profiles = Profile.objects.filter(pk__among=locked).order_by("pk").select_for_update(no_key=True)
@@ -434,7 +437,9 @@ class _Batch:
         # Whoever held the locks wrote before now.
         self.now = timezone.now()
         # Read again under the lock: from here on nobody else changes the identities of these profiles, or merges them.
-        self.stored_owner = _stored_owners(values)
+        # Of one that another batch makes meanwhile, the unique constraint tells.
+        again = Identity.objects.filter(pk__among=stored).order_by().values_list("pk", "profile_id")
+        self.stored_owner = {stored[pk][0]: profile_id for pk, profile_id in again}
         self.owner = dict(self.stored_owner)
         missing = named - self.work.keys()
         if not self.work.keys() >= set(self.stored_owner.values()) or (missing and self._redirects(missing)):
@@ -621,6 +626,12 @@ class _Batch:
                     work.written,
                     bool(work.merged) or work.profile.pk in identities_changed,
                     work.created,
+                    [
+                        (self.codes[namespace], value)
+                        for namespace, value in identities_changed[work.profile.pk]
+                    ]
+                    if work.created
+                    else (),
                     work.merged,
                 )
                 for work in touched
@@ -663,8 +674,8 @@ class _Batch:
                 ignore_conflicts=True,
             )
 
-    def _save_identities(self) -> set[uuid.UUID]:
-        """Returns the profiles whose identities are other ones now."""
+    def _save_identities(self) -> dict[uuid.UUID, list[Key]]:
+        """Returns the profiles whose identities are other ones now, with those that are new."""
         stored = {key: self._stayed(owner) for key, owner in self.stored_owner.items()}
         owners = {key: self._owner(key) for key in sorted(self.owner)}
         gone = {key: owner for key, owner in stored.items() if owners[key] != owner}
@@ -683,9 +694,12 @@ class _Batch:
             [(owner, namespace, value) for (namespace, value), owner in new.items()],
             same={"created_at": self.now},
         )
-        return {*gone.values(), *new.values()}
+        changed: dict[uuid.UUID, list[Key]] = {owner: [] for owner in gone.values()}
+        for key, owner in new.items():
+            changed.setdefault(owner, []).append(key)
+        return changed
 
-    def _announce(self, touched: list[_Work], identities_changed: set[uuid.UUID]) -> None:
+    def _announce(self, touched: list[_Work], identities_changed: Collection[uuid.UUID]) -> None:
         changes = [
             ProfileChange(
                 profile_id=work.profile.pk,
@@ -693,6 +707,7 @@ class _Batch:
                 identities_changed=bool(work.merged) or work.profile.pk in identities_changed,
                 transitions=tuple(self.memberships[work.profile.pk].transitions()),
                 merged=tuple(work.merged),
+                created=work.created,
             )
             for work in touched
         ]

@@ -114,12 +114,18 @@ class IdentityNamespace(models.Model):
 class Identity(models.Model):
     """A value by which a profile is known. It names one profile at most."""
 
-    profile = models.ForeignKey(Profile, models.CASCADE, related_name="identities", verbose_name=_("profile"))
-    # Here and with memberships: no index where another one begins with the column.
+    # Here and with memberships the database checks no foreign key: it would look each row's keys up, and lock what they
+    # name, row by row. Whoever writes these rows holds INGESTION and the locks of their profiles; whoever deletes a
+    # profile holds its lock, too, and whoever deletes a namespace or a segment has INGESTION alone (profiles.locks).
+    profile = models.ForeignKey(
+        Profile, models.CASCADE, db_constraint=False, related_name="identities", verbose_name=_("profile")
+    )
+    # And no index where another one begins with the column.
     namespace = models.ForeignKey(
         IdentityNamespace,
         models.PROTECT,
         db_index=False,
+        db_constraint=False,
         related_name="+",
         verbose_name=_("identity namespace"),
     )
@@ -131,8 +137,8 @@ class Identity(models.Model):
     class Meta:
         verbose_name = _("identity")
         verbose_name_plural = _("identities")
-        constraints = [models.UniqueConstraint(fields=["namespace", "value"], name="identity_value")]
-        indexes = [models.Index(fields=["value"], name="identity_by_value")]
+        # The value first: a person searches without saying in which namespace.
+        constraints = [models.UniqueConstraint(fields=["value", "namespace"], name="identity_value")]
 
     def __str__(self) -> str:
         return f"{self.namespace_id}:{self.value}"
@@ -276,10 +282,20 @@ class SegmentMembership(models.Model):
     MEMBER_STATUSES = (Status.REALIZED, Status.EXISTING)
 
     profile = models.ForeignKey(
-        Profile, models.CASCADE, db_index=False, related_name="memberships", verbose_name=_("profile")
+        Profile,
+        models.CASCADE,
+        db_index=False,
+        db_constraint=False,
+        related_name="memberships",
+        verbose_name=_("profile"),
     )
     segment = models.ForeignKey(
-        Segment, models.CASCADE, db_index=False, related_name="memberships", verbose_name=_("segment")
+        Segment,
+        models.CASCADE,
+        db_index=False,
+        db_constraint=False,
+        related_name="memberships",
+        verbose_name=_("segment"),
     )
     status = models.CharField(_("status"), max_length=8, choices=Status)
     last_qualification_time = models.DateTimeField(_("last qualification"))
@@ -298,17 +314,14 @@ class SegmentMembership(models.Model):
             ),
         ]
         indexes = [
-            models.Index(fields=["segment", "status"], name="membership_by_segment"),
+            # Of a status, whose membership is the oldest: who was not in a new file, and who expires.
+            models.Index(
+                fields=["segment", "status", "last_qualification_time"], name="membership_by_segment"
+            ),
             models.Index(
                 fields=["last_qualification_time"],
                 condition=models.Q(status="exited"),
                 name="membership_exited",
-            ),
-            # Whose membership is the oldest: who was not in a new file, and who expires.
-            models.Index(
-                fields=["segment", "last_qualification_time"],
-                condition=models.Q(status__in=["realized", "existing"]),
-                name="membership_by_age",
             ),
         ]
 

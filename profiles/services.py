@@ -275,7 +275,8 @@ def delete_segment(segment: Segment) -> None:
     Raises:
         ValidationError: something needs the segment; the reason names what.
     """
-    with _changing(segment):
+    with transaction.atomic():
+        advisory_lock(INGESTION, shared=False)  # nobody writes memberships of it meanwhile
         if users := protecting([segment]):
             raise ValidationError(in_use(str(segment), users))
         audit.record("segment.deleted", segment, audit.state(segment, *_TOLD))

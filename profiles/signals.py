@@ -40,6 +40,7 @@ class ProfileChange:
             (``person.name.firstName``). A written array or map is one leaf; a removed object is told by its own path.
         identities_changed: an identity was added or removed.
         transitions: the memberships whose status changed.
+        created: there was no such profile before: its memberships are all among the transitions.
         merged: profiles that proved to be this one; what changed by it is in the rest. Their rows, and what refers to
             them, are still there while this is announced, and gone when the transaction ends.
     """
@@ -49,6 +50,7 @@ class ProfileChange:
     identities_changed: bool = False
     transitions: tuple[Transition, ...] = ()
     merged: tuple[uuid.UUID, ...] = ()
+    created: bool = False
 
 
 # Sent inside the transaction that made the changes, with ``changes``: a list of ProfileChange, of one batch.

@@ -9,14 +9,16 @@ import pwd
 import shutil
 import subprocess
 import tempfile
+import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import psycopg
-from django.db import connection
+from django.db import connection, connections, transaction
 from psycopg.sql import SQL, Identifier
 
 from kinesis_admin.processes import CannotRun, Program, free_port, wait_until
@@ -119,3 +121,27 @@ def wait_for_a_lock() -> None:
                 return
             cursor.execute("SELECT pg_sleep(0.02)")
     raise AssertionError("nobody waits")
+
+
+def beside(work: Callable[[], None]) -> None:
+    """Do some work in a transaction that waits for this one."""
+    errors: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            work()
+        except BaseException as error:
+            errors.append(error)
+        finally:
+            connections.close_all()
+
+    other = threading.Thread(target=run)
+    transaction.on_commit(partial(other.join, timeout=20))
+    other.start()
+    wait_for_a_lock()
+    transaction.on_commit(lambda: _raise_first(errors))
+
+
+def _raise_first(errors: list[BaseException]) -> None:
+    for error in errors:
+        raise error

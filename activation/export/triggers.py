@@ -41,10 +41,12 @@ def queue_exports(sender: Any = None, *, changes: Sequence[ProfileChange], **_kw
         return
     # The strongest cause is told last, so that it stays.
     reasons: dict[Pair, str] = {}
-    wanted = dict.fromkeys(_written(changes), ExportReason.ATTRIBUTE.value)
+    # Where a new customer is a member, it has just joined.
+    known = [change for change in changes if not change.created]
+    wanted = dict.fromkeys(_written(known), ExportReason.ATTRIBUTE.value)
     wanted |= {
         (dataflow_id, change.profile_id): ExportReason.IDENTITY.value
-        for change in changes
+        for change in known
         if change.identities_changed
         for dataflow_id in live
     }
@@ -52,8 +54,8 @@ def queue_exports(sender: Any = None, *, changes: Sequence[ProfileChange], **_kw
         members = _members(wanted)
         reasons |= {pair: reason for pair, reason in wanted.items() if pair in members}
     if any(change.merged for change in changes):
-        known = _knew(changes)
-        reasons |= {pair: ExportReason.IDENTITY.value for pair in known if pair[0] in live}
+        knew = _knew(changes)
+        reasons |= {pair: ExportReason.IDENTITY.value for pair in knew if pair[0] in live}
     reasons |= dict.fromkeys(_joined_or_left(changes), ExportReason.MEMBERSHIP.value)
     if reasons:
         outbox.queue(

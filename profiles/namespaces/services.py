@@ -8,6 +8,7 @@ from django.db.models import ProtectedError
 from django.utils.translation import gettext as _
 
 from profiles.ingest import Refused, check_text
+from profiles.locks import INGESTION, advisory_lock
 from profiles.models import Identity, IdentityNamespace, Inlet, Segment
 from profiles.pql import PQLError, parse
 from profiles.pql.reads import walk
@@ -50,6 +51,7 @@ def delete_namespace(namespace: IdentityNamespace) -> None:
     """
     _own(namespace)
     with transaction.atomic():
+        advisory_lock(INGESTION, shared=False)  # nobody writes identities in it meanwhile
         if reasons := uses(namespace):
             raise ValidationError(reasons)
         try:

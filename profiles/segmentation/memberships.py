@@ -11,16 +11,17 @@ from functools import lru_cache
 from operator import attrgetter
 from typing import Any, TypeAlias
 
-from django.db.models import DateTimeField, F, Q, Value
+from django.db.models import DateTimeField, F, Q, QuerySet, Subquery, Value
 
 from profiles import bulk
-from profiles.models import SegmentMembership
+from profiles.models import Segment, SegmentMembership
 from profiles.segmentation.counts import Change, add_counts
 from profiles.signals import MEMBER, Transition
 
 # Status and last qualification. None: it was not read, for what a rule decides does not depend on it.
 Membership: TypeAlias = tuple[str, datetime | None]
 
+FEW = 500  # profiles of a page that are looked up one by one
 MOMENTS_KEPT = 20  # of a membership: the newest
 
 REALIZED, EXISTING, EXITED = (status.value for status in SegmentMembership.Status)
@@ -201,29 +202,41 @@ class Memberships(defaultdict[uuid.UUID, OfProfile]):
         add_counts(counts)
 
 
+def in_segment(segment_id: str) -> QuerySet[SegmentMembership]:
+    """Memberships of a segment, to be looked up by profiles.
+
+    PostgreSQL does not see beforehand which segment it is: of a new one its statistics say that nobody is in it, and it
+    would read all its members for every few profiles.
+    """
+    segment = Segment.objects.filter(pk=segment_id).values("pk")
+    return SegmentMembership.objects.filter(segment=Subquery(segment)).order_by()
+
+
 def follow_rule(
-    segment_id: str, asked: Iterable[uuid.UUID], so: Set[uuid.UUID], now: datetime
+    segment_id: str, asked: Sequence[uuid.UUID], so: Set[uuid.UUID], now: datetime
 ) -> dict[uuid.UUID, Transition]:
-    """Make memberships what their rule says, and count them: of many profiles, whose locks are held. Three queries.
+    """Make memberships what their rule says, and count them: of many profiles, whose locks are held. Four queries.
 
     Args:
-        asked: in the order of their ids.
+        asked: in the order of their ids; of one page of the store.
         so: those of whom it is so.
 
     Returns:
         What changed, in the same order.
     """
-    asked = list(asked)
-    found = SegmentMembership.objects.filter(segment=segment_id, profile__among=asked).order_by()
+    # Many of a page are found faster by reading all of it.
+    whole = Q(profile__gte=asked[0], profile__lte=asked[-1])
+    wanted = whole if len(asked) > FEW else Q(profile__among=asked)
+    found = in_segment(segment_id).filter(wanted)
     stored = {
-        key: (status, moments)
-        for key, status, moments in found.values_list("profile_id", "status", "moments")
+        key: (row, status, moments)
+        for row, key, status, moments in found.values_list("pk", "profile_id", "status", "moments")
     }
     count = Change()
     steps: dict[uuid.UUID, Transition] = {}
-    rows = []
+    rows, confirmed = [], []
     for profile_id in asked:
-        before, moments = stored.get(profile_id, (None, ""))
+        row, before, moments = stored.get(profile_id, (0, None, ""))
         after = next_status(before, profile_id in so)
         if after is None or after == before:
             continue
@@ -231,8 +244,10 @@ def follow_rule(
         if step.joined_or_left:
             count.realized += after in MEMBER
             count.exited += after not in MEMBER
-            moments = _followed(moments, now)
-        rows.append((profile_id, after, moments))
+            rows.append((profile_id, after, _followed(moments, now)))
+        else:
+            confirmed.append(row)
+    SegmentMembership.objects.filter(pk__among=confirmed).update(status=EXISTING, last_qualification_time=now)
     count.members = count.realized - count.exited
     _write(["profile_id", "status", "moments"], rows, segment_id=segment_id, last_qualification_time=now)
     add_counts({segment_id: count})

@@ -2,7 +2,8 @@
 
 What is to be done stands in the database (:class:`profiles.models.Evaluation`): a worker takes page after page of the
 profiles, each in a transaction of its own, and the next one goes on where a dead one left. On a page only those are
-locked whose membership is to change, and asked again then: whoever else changes a profile asks the rule itself.
+locked whose membership is to change, and asked again then: whoever else changes a profile asks the rule itself. Where
+many change, pages are locked whole, and asked once.
 """
 
 from __future__ import annotations
@@ -10,21 +11,25 @@ from __future__ import annotations
 import time
 import uuid
 from collections import defaultdict
-from collections.abc import Collection, Iterable
+from collections.abc import Iterable
 from datetime import timedelta
 from operator import attrgetter
 
 from django.db import transaction
+from django.db.models import QuerySet
 from django.utils import timezone
 
 from profiles.locks import INGESTION, advisory_lock
 from profiles.models import Evaluation, Profile, Segment, SegmentMembership
-from profiles.segmentation.memberships import REALIZED, follow_rule
+from profiles.segmentation.memberships import REALIZED, follow_rule, in_segment
 from profiles.segmentation.rules import Rules, live_rules
 from profiles.signals import MEMBER, ProfileChange, Transition, profiles_changed
 from profiles.workers import tell
 
 PAGE = 5_000  # profiles asked in a transaction; those whose membership changes are locked for as long
+MANY = (
+    PAGE // 10
+)  # of a page; where so many memberships change, the next page is locked whole, and asked once
 AT_A_TIME = 20  # seconds; then the worker does something else first
 KEPT = timedelta(days=30)  # exited memberships
 NOBODY, EVERYBODY = uuid.UUID(int=0), uuid.UUID(int=2**128 - 1)  # before and after all ids
@@ -65,76 +70,90 @@ def wake(segment_ids: Iterable[str] | None = None) -> None:
 def evaluate(segment_id: str, *, seconds: float = AT_A_TIME) -> None:
     """Go on with an evaluation, to its end or for so many seconds."""
     until = time.monotonic() + seconds
-    while _next_page(segment_id):
+    changed = _next_page(segment_id, whole=False)
+    while changed is not None:
         if time.monotonic() > until:
             wake([segment_id])
             return
+        changed = _next_page(segment_id, whole=changed >= MANY)
 
 
-def _next_page(segment_id: str) -> bool:
-    """Ask the next profiles. Returns whether there are more for this worker to ask.
+def _next_page(segment_id: str, *, whole: bool) -> int | None:
+    """Ask the next profiles. Returns how many memberships changed; None if there are no more for this worker to ask.
 
     1. Nobody changes a rule meanwhile; whoever did so before has the evaluation begin anew.
     2. One worker at a time: another one passes over a row that is locked.
     3. Which memberships are to change is found without locks; those profiles are locked and asked again.
+
+    Args:
+        whole: lock all profiles of the page at once, and ask them then.
     """
     with transaction.atomic():
         advisory_lock(INGESTION, shared=True)
         evaluation = Evaluation.objects.select_for_update(skip_locked=True).filter(pk=segment_id).first()
         if evaluation is None:
-            return False
+            return None
         rules = live_rules()
         if segment_id not in rules:  # archived meanwhile
             evaluation.delete()
-            return False
+            return None
         if evaluation.total is None:
             evaluation.total = Profile.objects.count()
         after = evaluation.after or NOBODY
         rest = Profile.objects.filter(pk__gt=after).order_by("pk").values_list("pk", flat=True)
         evaluation.after = next(iter(rest[PAGE - 1 : PAGE]), None)
-        _settle(rules, segment_id, _differing(rules, segment_id, after, evaluation.after or EVERYBODY))
+        last = evaluation.after or EVERYBODY
+        page = Profile.objects.filter(pk__gt=after, pk__lte=last)
+        if not whole:
+            page = Profile.objects.filter(pk__among=_differing(rules, segment_id, after, last))
+        changed = _settle(rules, segment_id, page)
         if evaluation.after is None:
             Segment.objects.filter(pk=segment_id).update(evaluated_at=timezone.now())
             evaluation.delete()
-            return False
+            return None
         evaluation.done += PAGE
         evaluation.save(update_fields=["after", "done", "total"])
-        return True
+        return changed
 
 
 def _differing(rules: Rules, segment_id: str, after: uuid.UUID, last: uuid.UUID) -> set[uuid.UUID]:
     """The profiles of a page whose membership an evaluation changes. Two queries."""
     so = set(rules[segment_id].members(timezone.now(), Profile.objects.filter(pk__gt=after, pk__lte=last)))
-    stored = SegmentMembership.objects.filter(segment=segment_id, status__in=MEMBER)
-    stored = stored.filter(profile__gt=after, profile__lte=last).order_by()
+    stored = in_segment(segment_id).filter(profile__gt=after, profile__lte=last, status__in=MEMBER)
     statuses = dict(stored.values_list("profile_id", "status"))
     return (so ^ statuses.keys()) | {key for key, status in statuses.items() if status == REALIZED}
 
 
-def _settle(rules: Rules, segment_id: str, profile_ids: Collection[uuid.UUID]) -> None:
+def _settle(rules: Rules, segment_id: str, profiles: QuerySet[Profile]) -> int:
     """Make memberships of these profiles what the rule says, and those of the rules that ask about its segment.
 
     The number of queries depends on the number of those rules only.
+
+    Returns:
+        How many memberships changed.
     """
-    if not profile_ids:
-        return
-    locked = Profile.objects.filter(pk__among=profile_ids).order_by("pk").select_for_update(no_key=True)
     changed: dict[str, set[uuid.UUID]] = {}  # who came or went
     told: dict[uuid.UUID, list[Transition]] = defaultdict(list)
-    first = list(locked.values_list("pk", flat=True))
+    locked = list(profiles.order_by("pk").select_for_update(no_key=True).values_list("pk", flat=True))
+    if not locked:
+        return 0
     now = timezone.now()  # whoever held the locks wrote before
     for key in rules.index.concerned(segments=[segment_id]).in_order:
-        asked = [changed[other] for other in rules[key].segments if other in changed]
-        profiles = first if key == segment_id else sorted(set().union(*asked), key=attrgetter("int"))
-        if not profiles:
+        asked = locked
+        if key != segment_id:
+            about = [changed[other] for other in rules[key].segments if other in changed]
+            asked = sorted(set().union(*about), key=attrgetter("int"))
+            profiles = Profile.objects.filter(pk__among=asked)
+        if not asked:
             continue
-        so = set(rules[key].members(now, Profile.objects.filter(pk__among=profiles)))
-        steps = follow_rule(key, profiles, so, now)
+        steps = follow_rule(key, asked, set(rules[key].members(now, profiles)), now)
         changed[key] = {profile_id for profile_id, step in steps.items() if step.joined_or_left}
         for profile_id, step in steps.items():
             told[profile_id].append(step)
     changes = [ProfileChange(profile_id, transitions=tuple(steps)) for profile_id, steps in told.items()]
-    profiles_changed.send(sender=Profile, changes=changes)
+    if changes:
+        profiles_changed.send(sender=Profile, changes=changes)
+    return len(changes)
 
 
 def forget_exited() -> None:

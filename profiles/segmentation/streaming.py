@@ -23,12 +23,14 @@ class Written:
 
     Args:
         profile: as it is now.
+        identities: of one that was created: codes of namespaces, and values.
     """
 
     profile: Profile
     paths: Collection[str]
     identities_changed: bool
     created: bool
+    identities: Collection[tuple[str, str]] = ()
     merged: Collection[uuid.UUID] = ()
 
 
@@ -66,7 +68,7 @@ def follow_rules(batch: Iterable[Written], memberships: Memberships, now: dateti
     stored = [written.profile.pk for written, _asked in found if not written.created]
     if stored:
         memberships.read_statuses(Q(profile__among=stored, segment__in=read))
-    identities = _identities(written.profile.pk for written, asked in found if asked.identities)
+    identities = _identities(written for written, asked in found if asked.identities)
     for written, asked in found:
         key = written.profile.pk
         of = memberships[key]
@@ -75,10 +77,18 @@ def follow_rules(batch: Iterable[Written], memberships: Memberships, now: dateti
             memberships.follow(key, segment_id, so, now, written.merged)
 
 
-def _identities(asking: Iterable[uuid.UUID]) -> Mapping[uuid.UUID, Mapping[str, list[str]]]:
-    """Identities of these profiles, as rules see them. A query, if there are any."""
+def _identities(asking: Iterable[Written]) -> Mapping[uuid.UUID, Mapping[str, list[str]]]:
+    """Identities of these profiles, as rules see them. A query, if some were there before."""
     identities: dict[uuid.UUID, dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
-    if keys := list(asking):
+    keys = []
+    for written in asking:
+        if not written.created:
+            keys.append(written.profile.pk)
+            continue
+        of = identities[written.profile.pk]
+        for code, value in written.identities:
+            of[namespace_key(code)].append(value)
+    if keys:
         stored = Identity.objects.filter(profile__among=keys).order_by()
         for profile_id, code, value in stored.values_list("profile_id", "namespace__code", "value"):
             identities[profile_id][namespace_key(code)].append(value)

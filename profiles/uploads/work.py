@@ -236,7 +236,7 @@ def exit_members(segment_id: str, *, before: datetime) -> int:
     due = SegmentMembership.objects.filter(
         segment=segment_id, status__in=MEMBER, last_qualification_time__lt=before
     )
-    while keys := list(due.order_by("last_qualification_time").values_list("profile_id", flat=True)[:BATCH]):
+    while keys := list(due.order_by().values_list("profile_id", flat=True)[:BATCH]):
         locked = Profile.objects.filter(pk__in=keys).order_by("pk").select_for_update(no_key=True)
         profiles = list(locked.values_list("pk", flat=True))
         still = due.filter(profile__in=profiles).values_list("profile_id", flat=True)

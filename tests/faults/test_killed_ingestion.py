@@ -77,8 +77,7 @@ def test_an_import_that_was_killed_or_stopped_is_run_again(how: signal.Signals, 
     env = {**os.environ, "DATABASE_URL": database_url()}
 
     killed = subprocess.Popen(command, cwd=ROOT, env=env, stdout=subprocess.DEVNULL, process_group=0)
-    alone = import_profiles.ALONE * import_profiles.BATCH
-    assert wait_until(lambda: Profile.objects.count() > alone, seconds=60, every=0.005)
+    assert wait_until(lambda: Profile.objects.count() > import_profiles.BATCH, seconds=60, every=0.005)
     # Ctrl-C reaches all processes of a terminal.
     (os.killpg if how == signal.SIGINT else os.kill)(killed.pid, how)
     assert killed.wait(timeout=60) == (130 if how == signal.SIGINT else -signal.SIGKILL)

@@ -15,13 +15,12 @@ from django.core.management import CommandError
 from django.db import IntegrityError, connection
 
 from profiles import importers
-from profiles.importers import ingest_together
-from profiles.ingest import Fragment, Outcome, Result, ingest
+from profiles.importers import Named, Told, ingest_together
+from profiles.ingest import Fragment, Result, ingest
 from profiles.management.commands import import_profiles
 from profiles.models import Identity, Profile
 from tests.profiles.segmentation.ruled import members, ruled
 from tests.profiles.test_commands import rejects, run
-from tests.services import database_url
 
 pytestmark = [
     pytest.mark.django_db(transaction=True, serialized_rollback=True),
@@ -30,10 +29,8 @@ pytestmark = [
 
 
 @pytest.fixture(autouse=True)
-def _our_database_in_small_batches(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("DATABASE_URL", database_url())
+def _small_batches(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(import_profiles, "BATCH", 10)
-    monkeypatch.setattr(import_profiles, "ALONE", 0)
 
 
 def line(names: list[str], **attributes: Any) -> bytes:
@@ -84,34 +81,34 @@ def test_lines_that_cannot_go_in_are_told_by_their_numbers(tmp_path: Path) -> No
     assert "84 unchanged, 16 rejected." in run("import_profiles", str(file), processes=2)
 
 
-def test_a_file_of_a_batch_or_two_needs_no_processes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(import_profiles, "ALONE", 2)
+def test_a_file_of_one_batch_needs_no_processes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(importers._Team, "_start", lambda _team: pytest.fail("started"))
     file = tmp_path / "told.ndjson"
-    file.write_bytes(b"".join(line([f"{number}"]) for number in range(20)))
-    assert "20 created" in run("import_profiles", str(file), processes=4)
+    file.write_bytes(b"".join(line([f"{number}"]) for number in range(10)))
+    assert "10 created" in run("import_profiles", str(file), processes=4)
 
 
-def batches(count: int) -> Iterator[list[Fragment]]:
+def batches(count: int) -> Iterator[tuple[list[bytes], Named]]:
     for batch in range(count):
-        yield [Fragment([("Email", f"{batch}-{number}")], {"x": batch}) for number in range(10)]
+        names = [f"{batch}-{number}" for number in range(10)]
+        yield [line([name], x=batch) for name in names], frozenset(("email", name) for name in names)
 
 
 def test_what_was_under_way_is_told_when_reading_fails() -> None:
-    def broken() -> Iterator[list[Fragment]]:
+    def broken() -> Iterator[tuple[list[bytes], Named]]:
         yield from batches(5)
         raise EOFError
 
-    done: list[tuple[int, list[Outcome]]] = []
+    done: list[tuple[int, list[Told]]] = []
     with pytest.raises(EOFError):
         done.extend(ingest_together(broken(), 2))
-    assert sorted(number for number, _outcomes in done) == [0, 1, 2, 3, 4]
-    assert {outcome.result for _number, outcomes in done for outcome in outcomes} == {Result.CREATED}
+    assert sorted(number for number, _told in done) == [0, 1, 2, 3, 4]
+    assert {result for _number, told in done for result, _reason in told} == {Result.CREATED}
     assert Profile.objects.count() == 50
 
 
 def test_a_batch_that_fails_is_raised_and_the_others_are_whole() -> None:
-    done: list[tuple[int, list[Outcome]]] = []
+    done: list[tuple[int, list[Told]]] = []
     with connection.cursor() as cursor:
         cursor.execute(
             "ALTER TABLE profiles_profile ADD CONSTRAINT no_three CHECK (attributes -> 'x' <> '3')"
@@ -122,7 +119,7 @@ def test_a_batch_that_fails_is_raised_and_the_others_are_whole() -> None:
     finally:
         with connection.cursor() as cursor:
             cursor.execute("ALTER TABLE profiles_profile DROP CONSTRAINT no_three")
-    numbers = {number for number, _outcomes in done}
+    numbers = {number for number, _told in done}
     assert numbers >= {0, 1, 2} and 3 not in numbers
     assert Profile.objects.count() == 10 * len(done)
 

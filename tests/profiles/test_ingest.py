@@ -12,6 +12,7 @@ import pytest
 from django.db import connection, connections, transaction
 from django.test.utils import CaptureQueriesContext
 
+from profiles.fields import FEW
 from profiles.ingest import MAX_DEPTH, Fragment, Outcome, Result, ingest
 from profiles.merge import same
 from profiles.models import Identity, Profile, SchemaField, Segment, SegmentMembership
@@ -441,3 +442,12 @@ def test_many_writers_of_the_same_profiles_lose_nothing() -> None:
         assert profile.attributes == {"_ours": {f"w{writer}": rounds - 1 for writer in range(writers)}}
     assert Identity.objects.count() == profiles * (1 + writers * rounds)
     assert SegmentMembership.objects.count() == profiles * rounds
+
+
+def test_many_identities_of_any_text_are_found_again() -> None:
+    texts = [f"{number} '\"\\,{{}} 민준 %s" for number in range(2 * FEW)]
+    fragments = [Fragment([("CRMID", text)], {"x": 1}) for text in texts]
+    assert {outcome.result for outcome in ingest(fragments)} == {Result.CREATED}
+    again = ingest(fragments, skip_unchanged=True)
+    assert {outcome.result for outcome in again} == {Result.UNCHANGED}
+    assert len({outcome.profile_id for outcome in again}) == len(texts)

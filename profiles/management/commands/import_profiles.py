@@ -37,11 +37,10 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeE
 import audit
 from kinesis_admin import garbage
 from profiles import xdm
-from profiles.importers import ProcessEnded, ingest_together
-from profiles.ingest import MAX_BYTES, Fragment, Outcome, Refused, Result, ingest
+from profiles.importers import Named, ProcessEnded, Told, ingest_together, named
+from profiles.ingest import MAX_BYTES, Fragment, Refused, Result, ingest
 
-BATCH = 500
-ALONE = 2  # batches: by then the processes for the rest would just have started
+BATCH = 1000
 BATCH_BYTES = 8 * MAX_BYTES  # large profiles come in smaller batches
 MAX_LINE = 2 * MAX_BYTES  # attributes, identities and memberships together, in JSON with room for escapes
 KEPT_OF_LONG_LINE = 200  # bytes, in the rejects
@@ -51,6 +50,7 @@ UNLINKED = "unlinked"  # counted beside the results
 
 
 class Command(BaseCommand):
+    requires_system_checks = ()  # they load every page; what starts the product makes them
     help = (
         "Import profiles from NDJSON (plain or gzip, FILE or - for standard input), one XDM profile a line."
     )
@@ -92,6 +92,7 @@ class Command(BaseCommand):
                     DownloadColumn(),
                     TimeElapsedColumn(),
                     console=Console(stderr=True),
+                    auto_refresh=False,  # by a thread: processes are forked here
                     # A log has no use for a bar.
                     disable=not sys.stderr.isatty(),
                 )
@@ -100,10 +101,11 @@ class Command(BaseCommand):
             task = progress.add_task("Importing", total=size)
             stop = stack.enter_context(_Stop())
             try:
-                for batch, outcomes in _written(stop.read(_batches(_lines(source), rejects)), processes):
-                    counts.update(_counted(batch, outcomes, rejects))
+                for batch, told in _written(stop.read(_batches(_lines(source), rejects)), processes):
+                    counts.update(_counted(batch, told, rejects))
                     progress.update(
                         task,
+                        refresh=True,
                         completed=source.count,
                         description=f"{counts.total() - counts[UNLINKED]:,} profiles",
                     )
@@ -122,7 +124,7 @@ class Command(BaseCommand):
                     f"Stopped. Run it again for the rest; what is in stays: {_summary(counts, rejects)}",
                     returncode=128 + signal.SIGINT,
                 )
-            progress.update(task, completed=source.count)
+            progress.update(task, refresh=True, completed=source.count)
         self.stdout.write(_summary(counts, rejects))
         if rejects.count:
             self.stdout.write(f"Rejected lines and the reasons are in {rejects.path}.")
@@ -270,31 +272,28 @@ def _batches(lines: Iterator[Line], rejects: _Rejects) -> Iterator[Batch]:
         yield batch
 
 
-def _written(batches: Iterator[Batch], processes: int) -> Iterator[tuple[Batch, list[Outcome]]]:
-    """Ingest the batches: the first ones here, and if there are more, by processes that are started for them."""
-    for batch in batches if processes == 1 else islice(batches, ALONE):
-        yield batch, ingest(_fragments(batch), skip_unchanged=True)
+def _written(batches: Iterator[Batch], processes: int) -> Iterator[tuple[Batch, list[Told]]]:
+    """Ingest the batches: the first one here, and if there are more, by processes."""
+    for batch in batches if processes == 1 else islice(batches, 1):
+        outcomes = ingest([fragment for _line, fragment in batch], skip_unchanged=True)
+        yield batch, [(outcome.result, outcome.reason) for outcome in outcomes]
     under_way: dict[int, Batch] = {}
 
-    def handed_out() -> Iterator[list[Fragment]]:
+    def handed_out() -> Iterator[tuple[list[bytes], Named]]:
         for number, batch in enumerate(batches):
             under_way[number] = batch
-            yield _fragments(batch)
+            yield [line for (_number, line), _fragment in batch], named(fragment for _line, fragment in batch)
 
-    for number, outcomes in ingest_together(handed_out(), processes):
-        yield under_way.pop(number), outcomes
-
-
-def _fragments(batch: Batch) -> list[Fragment]:
-    return [fragment for _line, fragment in batch]
+    for number, told in ingest_together(handed_out(), processes):
+        yield under_way.pop(number), told
 
 
-def _counted(batch: Batch, outcomes: list[Outcome], rejects: _Rejects) -> Counter[str]:
+def _counted(batch: Batch, told: list[Told], rejects: _Rejects) -> Counter[str]:
     counts: Counter[str] = Counter()
-    for ((number, line), _fragment), outcome in zip(batch, outcomes, strict=True):
-        if outcome.result == Result.REJECTED:
-            rejects.add(number, outcome.reason, line)
+    for ((number, line), _fragment), (result, reason) in zip(batch, told, strict=True):
+        if result == Result.REJECTED:
+            rejects.add(number, reason, line)
         else:
-            counts[outcome.result] += 1
-            counts[UNLINKED] += bool(outcome.reason)
+            counts[result] += 1
+            counts[UNLINKED] += bool(reason)
     return counts

@@ -6,7 +6,6 @@ import random
 import threading
 import time
 import uuid
-from collections.abc import Callable
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
@@ -22,10 +21,10 @@ from profiles import services, tasks
 from profiles.ingest import Fragment, ingest
 from profiles.models import Evaluation, Profile, Segment, SegmentMembership
 from profiles.pql import parse
-from profiles.segmentation import counts, store
+from profiles.segmentation import counts, memberships, store
 from profiles.signals import ProfileChange, Transition
 from tests.factories import DataflowFactory, MembershipFactory, SchemaFieldFactory, SegmentFactory
-from tests.postgres import wait_for_a_lock
+from tests.postgres import beside
 from tests.profiles.segmentation.ruled import members, ruled, statuses
 
 pytestmark = pytest.mark.django_db
@@ -36,7 +35,10 @@ pages_of_three = pytest.mark.usefixtures("_pages_of_three")
 
 @pytest.fixture
 def _pages_of_three(monkeypatch: pytest.MonkeyPatch) -> None:
+    """After one where somebody comes or goes the next one is locked whole."""
     monkeypatch.setattr(store, "PAGE", 3)
+    monkeypatch.setattr(store, "MANY", 1)
+    monkeypatch.setattr(memberships, "FEW", 1)
 
 
 def customers(**values: Any) -> None:
@@ -148,10 +150,11 @@ def test_progress_is_seen_and_a_page_that_failed_is_asked_again(monkeypatch: pyt
     left = [True, True, False]
     settle = store._settle
 
-    def die_on_the_third(*args: Any) -> None:
-        settle(*args)
+    def die_on_the_third(*args: Any) -> int:
+        changed = settle(*args)
         if left and not left.pop(0):
             raise SystemExit
+        return changed
 
     monkeypatch.setattr(store, "_settle", die_on_the_third)
     with pytest.raises(SystemExit):
@@ -301,30 +304,6 @@ def test_an_evaluation_that_stands_is_swept(celery_worker: Program) -> None:
     tasks.evaluate_waiting()
     assert wait_until(lambda: not Evaluation.objects.exists(), seconds=20)
     assert members("s") == {"b"}
-
-
-def beside(work: Callable[[], None]) -> None:
-    """Do some work in a transaction that waits for this one."""
-    errors: list[BaseException] = []
-
-    def run() -> None:
-        try:
-            work()
-        except BaseException as error:
-            errors.append(error)
-        finally:
-            connections.close_all()
-
-    other = threading.Thread(target=run)
-    transaction.on_commit(partial(other.join, timeout=20))
-    other.start()
-    wait_for_a_lock()
-    transaction.on_commit(lambda: raise_first(errors))
-
-
-def raise_first(errors: list[BaseException]) -> None:
-    for error in errors:
-        raise error
 
 
 @committing
