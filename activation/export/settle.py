@@ -217,7 +217,8 @@ class _Rows:
         wanted = [-1 if isinstance(o.result, (TryAgain, Later)) else o.claim.generation for o in outcomes]
         with connection.cursor() as cursor:
             if self._postgresql:
-                cursor.execute(_DELETE_POSTGRESQL, [array(ids), array(ids), array(wanted)])
+                text = array(ids)
+                cursor.execute(_DELETE_POSTGRESQL, [text, text, array(wanted)])
             else:
                 cursor.execute(_DELETE_SQLITE, [json.dumps(list(zip(ids, wanted, strict=True)))])
             return int(cursor.rowcount)

@@ -408,6 +408,45 @@ def test_of_a_profile_that_was_deleted_meanwhile_nothing_is_left() -> None:
     assert not FailedExport.objects.exists()
 
 
+def test_what_was_purged_while_it_was_sent_has_its_receipt() -> None:
+    batch = Batch(2)
+    PendingExport.objects.filter(pk=batch.claims[0].id).delete()
+    batch.settle(delivered(), delivered())
+    assert batch.waiting == []
+    assert Delivery.objects.count() == 2
+
+
+@pytest.mark.skipif(connection.vendor != "postgresql", reason="SQLite has one writer at a time")
+@pytest.mark.django_db(transaction=True, serialized_rollback=True)
+@pytest.mark.parametrize(("committed", "waiting"), [(True, [0]), (False, [])])
+def test_a_row_that_is_just_being_written_is_waited_for(committed: bool, waiting: list[int]) -> None:
+    batch = Batch(2)
+    with transaction.atomic():
+        queue(batch.dataflow, batch.profiles[:1])
+        settling = Elsewhere(lambda: batch.settle(delivered(), delivered()))
+        wait_for_a_lock()
+        transaction.set_rollback(not committed)
+    settling.join()
+    assert batch.waiting == waiting
+    assert Delivery.objects.count() == 2
+
+
+@pytest.mark.skipif(connection.vendor != "postgresql", reason="SQLite has no such choice")
+def test_rows_are_found_by_their_index_however_few_there_are() -> None:
+    def scans() -> int:
+        with connection.cursor() as cursor:
+            cursor.execute(
+                "SELECT seq_scan FROM pg_stat_xact_user_tables WHERE relname = 'activation_pendingexport'"
+            )
+            return int(cursor.fetchone()[0])
+
+    batch = Batch(5)
+    before = scans()
+    batch.settle(delivered(), THROTTLED, TOO_LARGE, NO_NAME, Later(1))
+    assert scans() == before
+    assert batch.waiting == [1, 4]
+
+
 @pytest.mark.skipif(connection.vendor != "postgresql", reason="SQLite has one writer at a time")
 @pytest.mark.django_db(transaction=True, serialized_rollback=True)
 def test_who_locks_the_same_rows_in_another_order_costs_no_second_record() -> None:
