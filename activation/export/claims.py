@@ -73,8 +73,7 @@ class Claims:
         columns, params = reader.columns()
         sql = (
             f"SELECT {columns}, e.id, e.generation, e.attempts, {self._queued}, e.reason, {self._due}"  # noqa: S608
-            " FROM (SELECT id, profile_id, generation, attempts, created_at, reason, available_at"
-            " FROM activation_pendingexport WHERE dataflow_id = %s AND slot BETWEEN %s AND %s"
+            " FROM (SELECT * FROM activation_pendingexport WHERE dataflow_id = %s AND slot BETWEEN %s AND %s"
             " AND bulk = %s AND available_at <= %s"
             f" AND (available_at, id) > ({self._at}, %s) AND NOT id {self._among}"
             " ORDER BY available_at, id LIMIT %s) e"

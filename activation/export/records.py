@@ -175,22 +175,18 @@ class Reader:
         version = receipt.format("d.version") if dataflow_id else "NULL"
         told = receipt.format(f"d.reason <> '{ExportReason.CONSENT}'") if told_by else "NULL"
         if connection.vendor == "postgresql":
-            array, all_of, self._among = "json_build_array({})::text", "json_agg", "= ANY(%s)"
+            array, all_of, self._among = "json_build_array", "json_agg({})::text", "= ANY(%s)"
         else:
-            array, all_of = "json_array({})", "json_group_array"
+            array, all_of = "json_array", "json_group_array({})"
             self._among = "IN (SELECT value FROM json_each(%s))"
-
-        def lists(*columns: str) -> str:
-            return array.format(", ".join(f"{all_of}({column})" for column in columns))
-
-        identities = lists("i.namespace_id", "i.value")
-        more = () if bare else ("s.name", "s.created_at", "s.updated_at")
+        identity = all_of.format(f"{array}(i.namespace_id, i.value)")
+        more = "" if bare else ", s.name, s.created_at, s.updated_at"
         join = "" if bare else " JOIN profiles_segment s ON s.id = m.segment_id"
-        memberships = lists("m.segment_id", "m.status", "m.last_qualification_time", *more)
+        membership = all_of.format(f"{array}(m.segment_id, m.status, m.last_qualification_time{more})")
         self._parts = (
             f"{version}, {told},"  # noqa: S608  (only the literals above)
-            f" (SELECT {identities} FROM profiles_identity i WHERE i.profile_id = p.id),"
-            f" (SELECT {memberships} FROM profiles_segmentmembership m{join} WHERE m.profile_id = p.id)"
+            f" (SELECT {identity} FROM profiles_identity i WHERE i.profile_id = p.id),"
+            f" (SELECT {membership} FROM profiles_segmentmembership m{join} WHERE m.profile_id = p.id)"
         )
         asked = [key for key in (dataflow_id, told_by) if key]
         self._of: list[Any] = [key if connection.vendor == "postgresql" else key.hex for key in asked]
@@ -225,8 +221,8 @@ class Reader:
         return Snapshot(
             as_uuid(profile_id),
             tree,
-            [(codes[pk], value) for pk, value in zip(*_lists(identities), strict=True) if pk in codes],
-            list(map(Membership, *_lists(memberships))),
+            [(codes[pk], value) for pk, value in _rows(identities) if pk in codes],
+            [Membership(*each) for each in _rows(memberships)],
             version or 0,
             bool(told),
         )
@@ -252,9 +248,8 @@ def _attributes(text: str) -> Any:
     return json.loads(text)
 
 
-def _lists(text: str) -> list[list[Any]]:
-    """Of each column all values; PostgreSQL has null for none."""
-    return [values or [] for values in orjson.loads(text)]
+def _rows(text: str | None) -> list[Any]:
+    return orjson.loads(text) if text else []
 
 
 class Builder:
