@@ -14,9 +14,9 @@ import uuid
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, TypeAlias
 
-import orjson
+import msgspec
 import structlog
 from django.db import connection
 from django.utils import timezone
@@ -35,8 +35,10 @@ NOT_THERE = gettext_noop("Mandatory but not there")
 NO_CONSENT = gettext_noop("No consent")
 MOST_OTHERS = 32  # groups of attributes that the database looks for, to leave them out
 MAX_PARTITION_KEY = 256  # characters; Kinesis' limit
+LOOK_AT_EVERY = 50  # profiles: of one of so many it is looked which groups it has
 # Parts that every record has as a whole: mapping a path below them adds nothing.
 ALWAYS_THERE = ("segmentMembership", "identityMap")
+DELIVERY = "_delivery"
 
 # Keys of mapped paths, group by group; None where a path ends.
 _Plan: TypeAlias = "Sequence[tuple[str, _Plan | None]]"
@@ -46,7 +48,7 @@ Row: TypeAlias = Sequence[Any]
 """What the database says of a profile: :meth:`Reader.columns`."""
 
 
-class Membership(NamedTuple):
+class Membership(msgspec.Struct, array_like=True, order=True, frozen=True, gc=False):
     """A membership with what is told of its segment; times as the database writes them, in UTC."""
 
     segment_id: str
@@ -62,16 +64,25 @@ class Snapshot:
     """All that a record can be made of, as one moment had it.
 
     Args:
+        text: the attributes as JSON. Most records are made without reading all of it.
         version: how many records of the profile were delivered before; 0 where nobody asked.
         told: the last of them, perhaps, was an ordinary one, and not for want of consent; False where nobody asked.
     """
 
     profile_id: uuid.UUID
-    attributes: Mapping[str, Any]
+    text: str
     identities: Sequence[tuple[str, str]] = ()  # (namespace code in lower case, value)
     memberships: Sequence[Membership] = ()
     version: int = 0
     told: bool = False
+    _attributes: dict[str, Any] | None = field(default=None, init=False, repr=False, compare=False)
+
+    @property
+    def attributes(self) -> dict[str, Any]:
+        """All of them, read once."""
+        if self._attributes is None:
+            self._attributes = _read(self.text)
+        return self._attributes
 
 
 class LastRecord(Record):
@@ -171,6 +182,7 @@ class Reader:
         # SQLite would take longer to leave something out than we to read it.
         self._groups = set(groups) if groups is not None and connection.vendor == "postgresql" else None
         self._others: list[str] = []
+        self._read = 0  # snapshots
         receipt = "(SELECT {} FROM activation_delivery d WHERE d.profile_id = p.id AND d.dataflow_id = %s)"
         version = receipt.format("d.version") if dataflow_id else "NULL"
         told = receipt.format(f"d.reason <> '{ExportReason.CONSENT}'") if told_by else "NULL"
@@ -213,19 +225,21 @@ class Reader:
 
     def snapshot(self, row: Row) -> Snapshot:
         """Of a row of :meth:`columns`."""
-        profile_id, attributes, version, told, identities, memberships = row
+        profile_id, text, version, told, identities, memberships = row
         codes = self._codes
-        tree = _attributes(attributes)
-        if self._groups is not None and len(self._others) < MOST_OTHERS and not tree.keys() <= self._groups:
-            self._others += tree.keys() - self._groups - set(self._others)
-        return Snapshot(
+        snapshot = Snapshot(
             as_uuid(profile_id),
-            tree,
-            [(codes[pk], value) for pk, value in _rows(identities) if pk in codes],
-            [Membership(*each) for each in _rows(memberships)],
+            text,
+            [(codes[pk], value) for pk, value in _IDENTITIES(identities or "[]") if pk in codes],
+            _MEMBERSHIPS(memberships or "[]"),
             version or 0,
             bool(told),
         )
+        if self._groups is not None:
+            if self._read % LOOK_AT_EVERY == 0 and len(self._others) < MOST_OTHERS:
+                self._others += snapshot.attributes.keys() - self._groups - set(self._others)
+            self._read += 1
+        return snapshot
 
 
 def as_uuid(key: uuid.UUID | str) -> uuid.UUID:
@@ -233,23 +247,15 @@ def as_uuid(key: uuid.UUID | str) -> uuid.UUID:
     return key if isinstance(key, uuid.UUID) else uuid.UUID(hex=key)
 
 
-_DIGITS = bytes(ord("0") if chr(byte).isdigit() else ord(" ") for byte in range(128)) + b" " * 128
-_LONG = b"0" * 19  # digits: of an integer that may be beyond 64 bits, where orjson makes a float
+_IDENTITIES = msgspec.json.Decoder(list[tuple[int, str]]).decode
+_MEMBERSHIPS = msgspec.json.Decoder(list[Membership]).decode
 
 
-def _attributes(text: str) -> Any:
-    """orjson for what it reads as the standard library does."""
+def _read(text: str) -> Any:
     try:
-        data = text.encode()
-        if _LONG not in data.translate(_DIGITS):
-            return orjson.loads(data)
-    except (orjson.JSONDecodeError, UnicodeEncodeError):
-        pass  # half a surrogate pair, NaN: SQLite keeps them
-    return json.loads(text)
-
-
-def _rows(text: str | None) -> list[Any]:
-    return orjson.loads(text) if text else []
+        return msgspec.json.decode(text)
+    except (msgspec.DecodeError, UnicodeEncodeError):
+        return json.loads(text)  # half a surrogate pair, NaN: SQLite keeps them
 
 
 class Builder:
@@ -257,10 +263,12 @@ class Builder:
 
     def __init__(self, layout: Layout) -> None:
         self._layout = layout
-        paths = [path for path, _ in layout.attributes if path.split(".", 1)[0] not in ALWAYS_THERE]
+        ours = (*ALWAYS_THERE, DELIVERY) if layout.delivery_of else ALWAYS_THERE
+        paths = [path for path, _ in layout.attributes if path.split(".", 1)[0] not in ours]
         # A path below another mapped one is part of it already.
         keys = (path.split(".") for path in paths)
         self._plan = _plan([each for each in keys if not _has_ancestor(each, set(paths))])
+        self._picker = None if layout.hashed else _picker(self._plan)
         self._mandatory = [(path, path.split(".")) for path, mandatory in layout.attributes if mandatory]
         self._hashed = [path.split(".") for path in layout.hashed]
         self._consents = [(path, path.split(".")) for path in layout.consents]
@@ -287,7 +295,7 @@ class Builder:
                     "MandatoryAttributeMissing",
                     f"{NOT_THERE}: {', '.join(missing)}",
                 )
-            return Record(self._partition_key(snapshot), _encode(self._tree(snapshot, reason)))
+            return Record(self._partition_key(snapshot), self._data(snapshot, reason))
         except UnicodeEncodeError:
             reason = gettext_noop("A text in it is not valid Unicode: it has half of a surrogate pair.")
             return Unsendable(FailedExport.Kind.FAILED, "InvalidUnicode", reason)
@@ -306,9 +314,14 @@ class Builder:
     def farewell(self, snapshot: Snapshot, at: datetime, reason: str = "erasure") -> Record:
         """The last record of a profile that is erased: its identities, every membership as exited, no attributes."""
         moment = at.astimezone(UTC).isoformat(timespec="milliseconds")
-        left = [m._replace(status="exited", last_qualification_time=moment) for m in snapshot.memberships]
-        tree = self._tree(replace(snapshot, attributes={}, memberships=left), reason)
-        return Record(self._partition_key(snapshot), _encode(tree))
+        left = [
+            msgspec.structs.replace(m, status="exited", last_qualification_time=moment)
+            for m in snapshot.memberships
+        ]
+        return Record(
+            self._partition_key(snapshot),
+            self._data(replace(snapshot, text="{}", memberships=left), reason),
+        )
 
     def _last(self, snapshot: Snapshot) -> LastRecord:
         """The same of the mapped segments alone."""
@@ -334,32 +347,50 @@ class Builder:
             return bool(snapshot.identities)
         return value_at(snapshot.attributes, keys) is not None
 
-    def _tree(self, snapshot: Snapshot, reason: str) -> dict[str, Any]:
-        tree = _mapped(self._plan, snapshot.attributes.get)
+    def _data(self, snapshot: Snapshot, reason: str) -> bytes:
+        attributes, rest = self._mapped(snapshot), msgspec.json.encode(self._rest(snapshot, reason))
+        return b"%b,%b" % (attributes[:-1], rest[1:]) if len(attributes) > 2 else rest
+
+    def _mapped(self, snapshot: Snapshot) -> bytes:
+        """The mapped attributes, read and written by structs: half the time of dictionaries, which can do all of it."""
+        if self._picker is not None:
+            try:
+                data = _ORDERED(self._picker.decode(snapshot.text))
+                # A struct does not leave out a group that has nothing.
+                if b"{}" not in data:
+                    return data
+            except (msgspec.DecodeError, RecursionError, UnicodeEncodeError):
+                pass  # a group that is none, or what is no JSON
+        tree = _pick(self._plan, snapshot.attributes.get)
         for keys in self._hashed:
             hash_at(tree, keys)
+        return _encode(tree)
+
+    def _rest(self, snapshot: Snapshot, reason: str) -> dict[str, Any]:
         memberships = sorted(snapshot.memberships)
         if self._layout.tells_of_segments:
             told = {m.segment_id: self._membership(m) for m in memberships}
         else:
-            told = {m[0]: {"lastQualificationTime": _iso(m[2]), "status": m[1]} for m in memberships}
-        tree["segmentMembership"] = {"ups": told}
+            told = {
+                m.segment_id: {"lastQualificationTime": _iso(m.last_qualification_time), "status": m.status}
+                for m in memberships
+            }
         identity_map: dict[str, list[dict[str, str]]] = {}
         for code, value in sorted(snapshot.identities):
             if code in identity_map:
                 identity_map[code].append({"id": value})
             else:
                 identity_map[code] = [{"id": value}]
-        tree["identityMap"] = identity_map
+        rest: dict[str, Any] = {"segmentMembership": {"ups": told}, "identityMap": identity_map}
         if self._layout.delivery_of:
-            tree["_delivery"] = {
+            rest[DELIVERY] = {
                 "dataflowId": self._layout.delivery_of,
                 "profileId": str(snapshot.profile_id),
                 "version": snapshot.version + 1,
                 "exportedAt": math.floor(time.time() * 1000),
                 "reason": reason,
             }
-        return tree
+        return rest
 
     def _membership(self, membership: Membership) -> dict[str, Any]:
         told: dict[str, Any] = {
@@ -404,24 +435,35 @@ def _plan(paths: Sequence[Sequence[str]]) -> _Plan:
     return [(key, _plan(below) if all(below) else None) for key, below in groups.items()]
 
 
-def _mapped(plan: _Plan, get: Callable[[str], Any]) -> dict[str, Any]:
+def _picker(plan: _Plan) -> msgspec.json.Decoder[msgspec.Struct] | None:
+    """What reads the mapped attributes alone, in their order; None where keys are beyond it (``"`` and ``\\``)."""
+    try:
+        return msgspec.json.Decoder(_struct(plan))
+    except ValueError:
+        return None
+
+
+def _struct(plan: _Plan) -> type[msgspec.Struct]:
+    names = {f"at{place}": key for place, (key, _below) in enumerate(plan)}
+    types = [_struct(below) | None if below else Any for _key, below in plan]
+    fields = [(name, type_, None) for name, type_ in zip(names, types, strict=True)]
+    return msgspec.defstruct("Group", fields, rename=names, omit_defaults=True, gc=False)
+
+
+def _pick(plan: _Plan, get: Callable[[str], Any]) -> dict[str, Any]:
     """What the attributes have of the plan; groups without anything are left out.
 
     Args:
-        get: of the group's dictionary. (What runs twenty times a record is worth a few words less.)
+        get: of the group's dictionary.
     """
     tree: dict[str, Any] = {}
     for key, below in plan:
         value = get(key)
-        if value is None:
-            continue
-        if type(value) is dict:
-            if below is None:
+        if below is None:
+            if value is not None:
                 tree[key] = _sorted(value)
-            elif inner := _mapped(below, value.get):
-                tree[key] = inner
-        elif below is None:
-            tree[key] = _sorted(value) if type(value) is list else value
+        elif isinstance(value, dict) and (inner := _pick(below, value.get)):
+            tree[key] = inner
     return tree
 
 
@@ -476,29 +518,22 @@ class _NotFinite(ValueError):
     pass
 
 
+_ORDERED = msgspec.json.Encoder(
+    order="deterministic"
+).encode  # structs as they are, dictionaries by their keys
+
+
 def _encode(tree: Any) -> bytes:
     """UTF-8 JSON without spaces.
-
-    orjson for what it can do; the standard library for the rest, in the same form: integers beyond 64 bits, deep
-    nesting.
 
     Raises:
         UnicodeEncodeError, RecursionError, _NotFinite: it is not JSON.
     """
-    try:
-        data = orjson.dumps(tree)
-    except TypeError:
-        data = _encode_slowly(tree)
-    else:
-        # orjson writes null for what JSON has no number for.
-        if b"null" in data:
-            data = _encode_slowly(tree)
+    data = msgspec.json.encode(tree)
+    # It writes null for what JSON has no number for.
+    if b"null" in data:
+        try:
+            json.dumps(tree, allow_nan=False)
+        except ValueError:
+            raise _NotFinite from None
     return data
-
-
-def _encode_slowly(tree: Any) -> bytes:
-    try:
-        text = json.dumps(tree, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
-    except ValueError:
-        raise _NotFinite from None
-    return text.encode()
