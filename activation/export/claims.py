@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Collection, Iterable
-from typing import Any, NamedTuple
+from typing import Any
 
+import msgspec
 import orjson
 from django.db import connection
 from django.utils import timezone
@@ -14,7 +15,7 @@ from activation.export.lanes import Lease
 from activation.export.records import Reader, Row, as_uuid
 
 
-class Claim(NamedTuple):
+class Claim(msgspec.Struct, frozen=True, gc=False):
     """A row of the outbox as it was read.
 
     Args:

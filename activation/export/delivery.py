@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
+import msgspec
 import structlog
 from django.db import connection
 from django.db.models import Exists, Min, OuterRef, QuerySet
@@ -240,7 +241,8 @@ class _Delivery:
             snapshot = self._reader.snapshot(row)
             built = self._builder.build(snapshot, reason=claim.reason)
             if isinstance(built, LastRecord):
-                claim = claim._replace(reason=ExportReason.CONSENT.value)  # for the receipt: it is told once
+                # For the receipt: it is told once.
+                claim = msgspec.structs.replace(claim, reason=ExportReason.CONSENT.value)
             if not isinstance(built, Record):
                 batch.outcomes.append(Outcome(claim, built))
             elif len(built.data) > room and batch.sending:

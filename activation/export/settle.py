@@ -8,8 +8,9 @@ import uuid
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, NamedTuple
+from typing import Any
 
+import msgspec
 from django.db import IntegrityError, OperationalError, connection, transaction
 from django.utils import timezone
 
@@ -34,7 +35,7 @@ class Later:
     seconds: float
 
 
-class Outcome(NamedTuple):
+class Outcome(msgspec.Struct, frozen=True, gc=False):
     """What became of a claim.
 
     Args:

@@ -14,6 +14,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any, ClassVar, Protocol, Self
 
+import msgspec
 from django import forms
 from django.utils.functional import Promise
 from django.utils.translation import gettext_lazy as _
@@ -107,16 +108,17 @@ class Target:
     ignores_keys: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Record:
+# Records and what became of them are structs: a dataclass takes five times as long to make.
+
+
+class Record(msgspec.Struct, frozen=True, gc=False):
     """What is sent: the bytes and the key that decides where they land and what they are ordered with."""
 
     partition_key: str
     data: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Delivered:
+class Delivered(msgspec.Struct, frozen=True, gc=False):
     """This record was taken.
 
     Args:

@@ -8,12 +8,12 @@ time limits and errors stay boto3's. Measured here, 500 records of 1 KB: 5 µs o
 
 from __future__ import annotations
 
-from binascii import b2a_base64
 from collections.abc import Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import orjson
+import pybase64
 from botocore.exceptions import ConnectionClosedError
 from django.utils.translation import gettext_noop as _
 
@@ -54,7 +54,7 @@ class PutRecords:
             KinesisError: the request as a whole failed.
         """
         entries = [
-            {"Data": b2a_base64(record.data, newline=False).decode(), "PartitionKey": record.partition_key}
+            {"Data": pybase64.b64encode_as_string(record.data), "PartitionKey": record.partition_key}
             for record in records
         ]
         self._body = orjson.dumps({"StreamName": self._stream, "Records": entries})
