@@ -137,6 +137,19 @@ def test_rules_that_ask_about_the_segment_follow_it(announced: Announced) -> Non
     assert statuses("third") == {"b": "exited"}
 
 
+@pytest.mark.parametrize("first", ["one", "other"])
+def test_a_rule_in_a_circle_that_was_stored_is_asked_of_everybody(first: str) -> None:
+    customers(a=1, b=2)
+    both = {
+        "one": ruled("one", 'x > 1 or inSegment("other")'),
+        "other": ruled("other", 'x > 1 or inSegment("one")'),
+    }
+    evaluated(both[first])
+    assert members(first) == {"b"}
+    evaluated(both[first])
+    assert members(first) == {"b"}
+
+
 def test_a_rule_with_a_regular_expression_has_the_same_members_in_every_database() -> None:
     ingest([Fragment([("Email", name)], {"name": name}) for name in ("Min-jun", "Ruth", "민준")])
     evaluated(ruled("s", 'name.matches("^.{2,4}$")'))
