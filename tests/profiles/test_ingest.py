@@ -20,7 +20,7 @@ from profiles.merge import same
 from profiles.models import Identity, Profile, SchemaField, Segment, SegmentMembership
 from profiles.signals import ProfileChange, Transition, profiles_changed
 from tests.factories import IdentityFactory, MembershipFactory, ProfileFactory, SegmentFactory
-from tests.postgres import wait_for_a_lock
+from tests.postgres import beside, wait_for_a_lock
 from tests.profiles.segmentation.ruled import ruled
 
 pytestmark = pytest.mark.django_db
@@ -463,6 +463,24 @@ def test_many_identities_of_any_text_are_found_again() -> None:
     again = ingest(fragments, skip_unchanged=True)
     assert {outcome.result for outcome in again} == {Result.UNCHANGED}
     assert len({outcome.profile_id for outcome in again}) == len(texts)
+
+
+@pytest.mark.skipif(connection.vendor != "postgresql", reason="SQLite has one writer at a time")
+@pytest.mark.django_db(transaction=True, serialized_rollback=True)
+@pytest.mark.parametrize("given", [True, False])
+def test_an_identity_that_goes_meanwhile_names_its_profile_no_more(given: bool) -> None:
+    """Whoever waited for the profile that it named does not write there what is said of another customer."""
+    shared = ("Email", "shared@example.com")
+    first = one(Fragment([("CRMID", "1"), shared], {"x": 1})).profile_id
+    second = one(Fragment([("CRMID", "2")], {"x": 2})).profile_id
+    with transaction.atomic():
+        ingest([Fragment(profile_id=first, identities_removed=[shared])])
+        if given:
+            ingest([Fragment(profile_id=second, identities=[shared])])
+        beside(lambda: one(Fragment([shared], {"x": 3})))
+    owner = Identity.objects.get(value=shared[1]).profile
+    assert owner.attributes == {"x": 3} and owner.pk != first and (owner.pk == second) is given
+    assert Profile.objects.get(pk=first).attributes == {"x": 1}
 
 
 def _ids() -> set[bytes]:
