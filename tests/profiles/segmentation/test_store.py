@@ -349,6 +349,18 @@ def test_a_profile_that_is_being_written_is_waited_for() -> None:
 
 @committing
 @on_postgresql
+@pages_of_three
+def test_a_page_that_is_locked_whole_waits_for_what_is_being_written() -> None:
+    customers(a=5, b=5, c=5, d=5, e=5)
+    store.request([ruled("s", "x > 1").pk])
+    with transaction.atomic():
+        customers(d=0)
+        beside(partial(store.evaluate, "s"))
+    assert members("s") == {"a", "b", "c", "e"}
+
+
+@committing
+@on_postgresql
 def test_a_second_worker_leaves_the_first_one_alone() -> None:
     customers(a=1)
     store.request([ruled("s", "x = 1").pk])
@@ -377,6 +389,8 @@ def test_importers_evaluations_and_editors_end_with_the_members_of_a_recomputati
 ) -> None:
     """Two importers hammer the same customers, merging some, while rules are saved and asked of the store."""
     monkeypatch.setattr(store, "PAGE", 7)
+    monkeypatch.setattr(store, "MANY", 2)
+    monkeypatch.setattr(memberships, "FEW", 3)
     monkeypatch.setattr(store, "wake", lambda *_args: None)
     for path in ("x", "y", "z"):
         SchemaFieldFactory.create(path=path, type="integer")
