@@ -628,7 +628,7 @@ class _Batch:
                     work.created,
                     [
                         (self.codes[namespace], value)
-                        for namespace, value in identities_changed[work.profile.pk]
+                        for namespace, value in identities_changed.get(work.profile.pk, ())
                     ]
                     if work.created
                     else (),

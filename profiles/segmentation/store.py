@@ -139,14 +139,14 @@ def _settle(rules: Rules, segment_id: str, profiles: QuerySet[Profile]) -> int:
         return 0
     now = timezone.now()  # whoever held the locks wrote before
     for key in rules.index.concerned(segments=[segment_id]).in_order:
-        asked = locked
+        asked, among = locked, profiles
         if key != segment_id:
             about = [changed[other] for other in rules[key].segments if other in changed]
             asked = sorted(set().union(*about), key=attrgetter("int"))
-            profiles = Profile.objects.filter(pk__among=asked)
+            among = Profile.objects.filter(pk__among=asked)
         if not asked:
             continue
-        steps = follow_rule(key, asked, set(rules[key].members(now, profiles)), now)
+        steps = follow_rule(key, asked, set(rules[key].members(now, among)), now)
         changed[key] = {profile_id for profile_id, step in steps.items() if step.joined_or_left}
         for profile_id, step in steps.items():
             told[profile_id].append(step)

@@ -88,6 +88,14 @@ def test_a_file_of_one_batch_needs_no_processes(tmp_path: Path, monkeypatch: pyt
     assert "10 created" in run("import_profiles", str(file), processes=4)
 
 
+def test_nothing_is_forked_on_macos_unasked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.platform", "darwin")
+    monkeypatch.setattr(importers._Team, "_start", lambda _team: pytest.fail("started"))
+    file = tmp_path / "told.ndjson"
+    file.write_bytes(b"".join(line([f"{number}"]) for number in range(30)))
+    assert "30 created" in run("import_profiles", str(file))
+
+
 def batches(count: int) -> Iterator[tuple[list[bytes], Named]]:
     for batch in range(count):
         names = [f"{batch}-{number}" for number in range(10)]

@@ -6,11 +6,14 @@ import math
 import threading
 import uuid
 from datetime import UTC, datetime, timedelta
+from functools import partial
+from multiprocessing import get_context
 from typing import Any
 
 import pytest
 from django.db import connection, connections, transaction
 from django.test.utils import CaptureQueriesContext
+from uuid_utils.compat import uuid7
 
 from profiles.fields import FEW
 from profiles.ingest import MAX_DEPTH, Fragment, Outcome, Result, ingest
@@ -18,7 +21,8 @@ from profiles.merge import same
 from profiles.models import Identity, Profile, SchemaField, Segment, SegmentMembership
 from profiles.signals import ProfileChange, Transition, profiles_changed
 from tests.factories import IdentityFactory, MembershipFactory, ProfileFactory, SegmentFactory
-from tests.postgres import wait_for_a_lock
+from tests.postgres import beside, wait_for_a_lock
+from tests.profiles.segmentation.ruled import ruled
 
 pytestmark = pytest.mark.django_db
 
@@ -132,6 +136,15 @@ def test_an_identity_can_be_taken_away_and_given_to_another_in_one_batch(
     )
     assert Identity.objects.get().profile_id == other.pk
     assert {change.profile_id for change in announced[0] if change.identities_changed} == {mine.pk, other.pk}
+
+
+@pytest.mark.parametrize("rule", ["x > 0", 'identityMap.get("Email").count() > 0'])
+def test_a_new_customer_may_lose_its_only_identity_at_once(rule: str) -> None:
+    ruled("rule", rule)
+    fragment = Fragment([("Email", "a")], {"x": 1}, identities_removed=[("Email", "a")])
+    assert one(fragment).result == Result.CREATED
+    assert not Identity.objects.exists()
+    assert SegmentMembership.objects.exists() is (rule == "x > 0")
 
 
 def test_only_ones_own_identity_can_be_removed(announced: list[list[ProfileChange]]) -> None:
@@ -451,3 +464,38 @@ def test_many_identities_of_any_text_are_found_again() -> None:
     again = ingest(fragments, skip_unchanged=True)
     assert {outcome.result for outcome in again} == {Result.UNCHANGED}
     assert len({outcome.profile_id for outcome in again}) == len(texts)
+
+
+@pytest.mark.skipif(connection.vendor != "postgresql", reason="SQLite has one writer at a time")
+@pytest.mark.django_db(transaction=True, serialized_rollback=True)
+@pytest.mark.parametrize("given", [True, False])
+def test_an_identity_that_goes_meanwhile_names_its_profile_no_more(given: bool) -> None:
+    """Whoever waited for the profile that it named does not write there what is said of another customer."""
+    shared = ("Email", "shared@example.com")
+    first = one(Fragment([("CRMID", "1"), shared], {"x": 1})).profile_id
+    second = one(Fragment([("CRMID", "2")], {"x": 2})).profile_id
+    with transaction.atomic():
+        ingest([Fragment(profile_id=first, identities_removed=[shared])])
+        if given:
+            ingest([Fragment(profile_id=second, identities=[shared])])
+        beside(partial(_write, Fragment([shared], {"x": 3})))
+    owner = Identity.objects.get(value=shared[1]).profile
+    assert owner.attributes == {"x": 3} and owner.pk != first and (owner.pk == second) is given
+    assert Profile.objects.get(identities__value="1").attributes == {"x": 1}
+
+
+def _write(fragment: Fragment) -> None:
+    ingest([fragment])
+
+
+def _ids() -> set[bytes]:
+    """Of 5,000 ids what is left to chance."""
+    return {uuid7().bytes[10:] for _ in range(5_000)}
+
+
+def test_processes_that_are_forked_give_customers_different_ids() -> None:
+    """An import forks processes, which make customers. One with the id of another would be written over it."""
+    uuid7()
+    forking = get_context("fork")
+    with forking.Pool(1) as one_process, forking.Pool(1) as other_process:
+        assert one_process.apply(_ids).isdisjoint(other_process.apply(_ids))

@@ -66,12 +66,14 @@ class Command(BaseCommand):
             "--processes",
             metavar="N",
             type=int,
-            help="that write side by side; default: one a core, and one where the database is SQLite",
+            help="that write side by side; default: one a core, and one on macOS or where the database is SQLite",
         )
 
     def handle(self, *, file: str, rejected: str | None, processes: int | None, **options: Any) -> None:
         if processes is None:
-            processes = (os.cpu_count() or 1) if connection.vendor == "postgresql" else 1
+            # The others are forked, which some libraries of macOS do not survive.
+            several = connection.vendor == "postgresql" and sys.platform != "darwin"
+            processes = (os.cpu_count() or 1) if several else 1
         if processes < 1:
             raise CommandError("--processes is a number from 1.")
         garbage.collect_less_often()

@@ -137,6 +137,19 @@ def test_rules_that_ask_about_the_segment_follow_it(announced: Announced) -> Non
     assert statuses("third") == {"b": "exited"}
 
 
+@pytest.mark.parametrize("first", ["one", "other"])
+def test_a_rule_in_a_circle_that_was_stored_is_asked_of_everybody(first: str) -> None:
+    customers(a=1, b=2)
+    both = {
+        "one": ruled("one", 'x > 1 or inSegment("other")'),
+        "other": ruled("other", 'x > 1 or inSegment("one")'),
+    }
+    evaluated(both[first])
+    assert members(first) == {"b"}
+    evaluated(both[first])
+    assert members(first) == {"b"}
+
+
 def test_a_rule_with_a_regular_expression_has_the_same_members_in_every_database() -> None:
     ingest([Fragment([("Email", name)], {"name": name}) for name in ("Min-jun", "Ruth", "민준")])
     evaluated(ruled("s", 'name.matches("^.{2,4}$")'))
@@ -336,6 +349,18 @@ def test_a_profile_that_is_being_written_is_waited_for() -> None:
 
 @committing
 @on_postgresql
+@pages_of_three
+def test_a_page_that_is_locked_whole_waits_for_what_is_being_written() -> None:
+    customers(a=5, b=5, c=5, d=5, e=5)
+    store.request([ruled("s", "x > 1").pk])
+    with transaction.atomic():
+        customers(d=0)
+        beside(partial(store.evaluate, "s"))
+    assert members("s") == {"a", "b", "c", "e"}
+
+
+@committing
+@on_postgresql
 def test_a_second_worker_leaves_the_first_one_alone() -> None:
     customers(a=1)
     store.request([ruled("s", "x = 1").pk])
@@ -364,6 +389,8 @@ def test_importers_evaluations_and_editors_end_with_the_members_of_a_recomputati
 ) -> None:
     """Two importers hammer the same customers, merging some, while rules are saved and asked of the store."""
     monkeypatch.setattr(store, "PAGE", 7)
+    monkeypatch.setattr(store, "MANY", 2)
+    monkeypatch.setattr(memberships, "FEW", 3)
     monkeypatch.setattr(store, "wake", lambda *_args: None)
     for path in ("x", "y", "z"):
         SchemaFieldFactory.create(path=path, type="integer")
