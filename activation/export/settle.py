@@ -120,27 +120,27 @@ def _suspect(dataflow_id: uuid.UUID, sent: Collection[uuid.UUID], now: datetime)
 
 
 def _prepare() -> None:
-    """For the transaction alone. The commit is answered before it is on the disk, half a second later: a crash of
-    PostgreSQL in between takes it back as a whole, the rows wait again and are sent twice, as after any crash between
-    the answer and the commit. And rows are found by their index: by the statistics of an outbox that was just filled or
-    emptied, reading all of it may look cheaper. (Where there is no other way, that looks so dear that PostgreSQL would
-    compile it: not for a batch.)
+    """For the transaction alone. Where a crash of PostgreSQL takes it back, the rows wait again and are sent twice, as
+    after any crash between the answer and the commit. And rows are found by their index: by the statistics of an outbox
+    that was just filled or emptied, reading all of it may look cheaper. (Where there is no other way, that looks so
+    dear that PostgreSQL would compile it: not for a batch.)
     """
+    lanes.commit_without_waiting()
     if connection.vendor == "postgresql":
-        off = ", ".join(
-            f"set_config('{name}', 'off', true)" for name in ("synchronous_commit", "enable_seqscan", "jit")
-        )
         with connection.cursor() as cursor:
-            cursor.execute(f"SELECT {off}")
+            cursor.execute("SET LOCAL enable_seqscan TO off")
+            cursor.execute("SET LOCAL jit TO off")
 
 
 def _settle(dataflow_id: uuid.UUID, outcomes: Sequence[Outcome], now: datetime) -> None:
     """1. The rows. 2. Receipts and dead letters. 3. The run, last: several lanes write it."""
     rows = _Rows()
-    done = [o.claim for o in outcomes if not isinstance(o.result, (TryAgain, Later))]
     received = delivered = [(o, o.result) for o in outcomes if isinstance(o.result, Delivered)]
-    dead = [(o, _letter(o.result)) for o in outcomes if isinstance(o.result, (Refused, Unsendable))]
-    unsure = [o for o in outcomes if isinstance(o.result, TryAgain) and o.result.maybe_taken]
+    others = [o for o in outcomes if not isinstance(o.result, Delivered)]
+    dead = [(o, _letter(o.result)) for o in others if isinstance(o.result, (Refused, Unsendable))]
+    waiting = [o for o in others if isinstance(o.result, (TryAgain, Later))]
+    unsure = [o for o in waiting if isinstance(o.result, TryAgain) and o.result.maybe_taken]
+    done = [o.claim for o, _ in [*delivered, *dead]]
     gone = len(done) - rows.delete(outcomes)
     if gone:
         # Written again meanwhile: that is another export, with a history of its own.
@@ -153,12 +153,12 @@ def _settle(dataflow_id: uuid.UUID, outcomes: Sequence[Outcome], now: datetime) 
         there = set(profiles.values_list("pk", flat=True))
         received = [(o, result) for o, result in delivered if o.claim.profile_id in there]
         dead = [(o, letter) for o, letter in dead if o.claim.profile_id in there]
-    rows.put_off(outcomes, now)
+    rows.put_off(waiting, now)
     if received:
         rows.receive(dataflow_id, received, now)
     if ordinary := [o.claim.profile_id for o in unsure if o.claim.reason != ExportReason.CONSENT]:
         _suspect(dataflow_id, ordinary, now)
-    sent = [o for o in outcomes if isinstance(o.result, (Delivered, TryAgain, Refused))]
+    sent = [o for o, _ in delivered] + [o for o in others if isinstance(o.result, (TryAgain, Refused))]
     if sent or dead:
         run = _count(dataflow_id, delivered, dead, sent, now)
         FailedExport.objects.bulk_create(
