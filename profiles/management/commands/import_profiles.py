@@ -36,9 +36,8 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeE
 
 import audit
 from kinesis_admin import garbage
-from profiles import xdm
-from profiles.importers import Named, ProcessEnded, Told, ingest_together, named
-from profiles.ingest import MAX_BYTES, Fragment, Refused, Result, ingest
+from profiles.importers import ProcessEnded, Told, ingest_lines, ingest_together
+from profiles.ingest import MAX_BYTES, Result
 
 BATCH = 1000
 BATCH_BYTES = 8 * MAX_BYTES  # large profiles come in smaller batches
@@ -228,7 +227,7 @@ class _Rejects:
 
 
 Line = tuple[int, bytes]
-Batch = list[tuple[Line, Fragment]]
+Batch = list[Line]
 
 
 def _lines(source: _Counted) -> Iterator[Line]:
@@ -248,7 +247,7 @@ def _lines(source: _Counted) -> Iterator[Line]:
 
 
 def _batches(lines: Iterator[Line], rejects: _Rejects) -> Iterator[Batch]:
-    """Batches of what can be understood; empty lines are passed over."""
+    """Batches of lines; empty ones are passed over."""
     batch: Batch = []
     size = 0
     for number, line in lines:
@@ -259,11 +258,7 @@ def _batches(lines: Iterator[Line], rejects: _Rejects) -> Iterator[Batch]:
         if len(line) > MAX_LINE:
             rejects.add(number, f"The line is longer than {MAX_LINE} bytes.", line[:KEPT_OF_LONG_LINE])
             continue
-        try:
-            batch.append(((number, line), xdm.fragment(xdm.parse_json(line))))
-        except Refused as refused:
-            rejects.add(number, refused.reason, line)
-            continue
+        batch.append((number, line))
         size += len(line)
         if len(batch) >= BATCH or size >= BATCH_BYTES:
             yield batch
@@ -275,14 +270,13 @@ def _batches(lines: Iterator[Line], rejects: _Rejects) -> Iterator[Batch]:
 def _written(batches: Iterator[Batch], processes: int) -> Iterator[tuple[Batch, list[Told]]]:
     """Ingest the batches: the first one here, and if there are more, by processes."""
     for batch in batches if processes == 1 else islice(batches, 1):
-        outcomes = ingest([fragment for _line, fragment in batch], skip_unchanged=True)
-        yield batch, [(outcome.result, outcome.reason) for outcome in outcomes]
+        yield batch, ingest_lines(line for _number, line in batch)
     under_way: dict[int, Batch] = {}
 
-    def handed_out() -> Iterator[tuple[list[bytes], Named]]:
+    def handed_out() -> Iterator[list[bytes]]:
         for number, batch in enumerate(batches):
             under_way[number] = batch
-            yield [line for (_number, line), _fragment in batch], named(fragment for _line, fragment in batch)
+            yield [line for _number, line in batch]
 
     for number, told in ingest_together(handed_out(), processes):
         yield under_way.pop(number), told
@@ -290,7 +284,7 @@ def _written(batches: Iterator[Batch], processes: int) -> Iterator[tuple[Batch, 
 
 def _counted(batch: Batch, told: list[Told], rejects: _Rejects) -> Counter[str]:
     counts: Counter[str] = Counter()
-    for ((number, line), _fragment), (result, reason) in zip(batch, told, strict=True):
+    for (number, line), (result, reason) in zip(batch, told, strict=True):
         if result == Result.REJECTED:
             rejects.add(number, reason, line)
         else:
