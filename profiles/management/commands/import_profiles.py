@@ -40,6 +40,7 @@ from profiles.importers import ProcessEnded, Told, ingest_lines, ingest_together
 from profiles.ingest import MAX_BYTES, Result
 
 BATCH = 1000
+FIRST_BATCH = 100  # written before there are processes to share the work, which then find everything loaded
 BATCH_BYTES = 8 * MAX_BYTES  # large profiles come in smaller batches
 MAX_LINE = 2 * MAX_BYTES  # attributes, identities and memberships together, in JSON with room for escapes
 KEPT_OF_LONG_LINE = 200  # bytes, in the rejects
@@ -249,7 +250,7 @@ def _lines(source: _Counted) -> Iterator[Line]:
 def _batches(lines: Iterator[Line], rejects: _Rejects) -> Iterator[Batch]:
     """Batches of lines; empty ones are passed over."""
     batch: Batch = []
-    size = 0
+    size, most = 0, min(FIRST_BATCH, BATCH)
     for number, line in lines:
         if number == 1:
             line = line.removeprefix(b"\xef\xbb\xbf")  # Windows editors begin UTF-8 with a mark
@@ -260,9 +261,9 @@ def _batches(lines: Iterator[Line], rejects: _Rejects) -> Iterator[Batch]:
             continue
         batch.append((number, line))
         size += len(line)
-        if len(batch) >= BATCH or size >= BATCH_BYTES:
+        if len(batch) >= most or size >= BATCH_BYTES:
             yield batch
-            batch, size = [], 0
+            batch, size, most = [], 0, BATCH
     if batch:
         yield batch
 
