@@ -11,7 +11,10 @@ from functools import cache
 from typing import Any
 
 from django.db import connection
+from django.db.backends.postgresql.base import ServerBindingCursor
+from django.db.backends.utils import CursorWrapper
 from django.db.models import Model
+from psycopg.types.json import Jsonb
 
 from profiles import quick_json
 
@@ -45,10 +48,11 @@ def insert(
         in_common = {name for name, column in given.items() if column[0] == column[-1] and _is_one(column)}
         differing = [name for name in given if name not in in_common] or [*given][:1]
         same = {**same, **{name: given[name][0] for name in given if name not in differing}}
-        columns = [quick_json.dumps(given[name]).decode() for name in differing]
+        parameters: list[Any] = [*same.values()]
+        parameters += [Jsonb(given[name], quick_json.dumps) for name in differing]
         statement = _statement(model, tuple(differing), tuple(same), tuple(unique), tuple(update))
-        with connection.cursor() as cursor:
-            cursor.execute(statement, [*same.values(), *columns])
+        with _cursor() as cursor:
+            cursor.execute(statement, parameters)
         return
     model._default_manager.bulk_create(
         [model(**dict(zip(fields, row, strict=True)), **same) for row in rows],
@@ -57,6 +61,14 @@ def insert(
         unique_fields=unique if update else None,
         update_fields=update if update else None,
     )
+
+
+def _cursor() -> CursorWrapper:
+    """One that sends parameters beside the statement: Django's quotes them into it, and PostgreSQL reads it all."""
+    database: Any = connection
+    database.ensure_connection()
+    cursor = ServerBindingCursor(database.connection)  # type: ignore[call-arg]  # the stubs know psycopg 2
+    return database._prepare_cursor(cursor)  # type: ignore[no-any-return]
 
 
 def _is_one(column: Sequence[Any]) -> bool:

@@ -228,10 +228,11 @@ def _check_value(value: Any, path: str, depth: int, *, addressed: bool, map_path
                     raise Refused(
                         _("The key “%(key)s” is empty or has a dot: no path can name it.") % {"key": key}
                     )
-            if isinstance(inner, str):  # no call of its own for what stands most often
+            # No call of its own for what stands most often.
+            if isinstance(inner, str):
                 if "\0" in inner or not inner.isascii():
                     check_text(inner)
-            else:
+            elif inner is not None and inner is not True and inner is not False:
                 _check_value(
                     inner,
                     f"{path}.{key}" if path else key,

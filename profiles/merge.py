@@ -13,12 +13,15 @@ from typing import Any, TypeAlias
 Moments: TypeAlias = dict[str, int]  # path → when it was last written, in milliseconds since 1970
 
 
+_PLAIN = frozenset((str, int, float, bool, type(None)))  # of two of the same type, == says it
+
+
 def same(a: Any, b: Any) -> bool:
     """Whether two JSON values are the same value. Unlike with ``==``, true is not 1.
 
     1.0 and 1 are the same number; so are 1e308 and the integer of 309 digits that PostgreSQL stores for it.
     """
-    if isinstance(a, str) or isinstance(b, str):
+    if type(a) is type(b) and type(a) in _PLAIN:
         return bool(a == b)
     if isinstance(a, bool) or isinstance(b, bool):
         return a is b
@@ -74,12 +77,9 @@ def _merge(
     map_paths: Collection[str],
 ) -> None:
     for key, value in patch.items():
-        path = prefix + key
-        if value is None:
-            if target.pop(key, None) is not None:
-                written.add(path)
-        elif isinstance(value, dict):
-            old = target.get(key)
+        old = target.get(key)
+        if isinstance(value, dict):
+            path = prefix + key
             branch = old if isinstance(old, dict) else {}
             inner: set[str] = set()
             _merge(branch, value, f"{path}.", inner, objects, skip_unchanged, map_paths)
@@ -95,11 +95,12 @@ def _merge(
                 objects.discard(path)
             else:
                 written |= inner
-        elif skip_unchanged and key in target and same(target[key], value):
-            pass
-        else:
-            target[key] = _copy(value)
-            written.add(path)
+        elif value is None:
+            if target.pop(key, None) is not None:
+                written.add(prefix + key)
+        elif not skip_unchanged or old is None or not same(old, value):
+            target[key] = _copy(value) if isinstance(value, list) else value
+            written.add(prefix + key)
 
 
 def _copy(value: Any) -> Any:

@@ -13,13 +13,14 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import TypeAlias
 
-from django.db import connection, transaction
+from django.db import transaction
 from django.db.models import F, Q, QuerySet
 from django.db.models.functions import Coalesce
 from django.utils import timezone
 
 from activation.export.pace import Learned
 from activation.models import SLOTS, Dataflow, Lane, PendingExport
+from profiles.locks import commit_without_waiting
 
 LEASE = timedelta(seconds=20)
 """Renewed with every batch and while one is under way; what a killed worker had is taken over after it, within 30 s."""
@@ -138,8 +139,7 @@ def renew(lease: Lease) -> datetime:
 def mark_under_way(lease: Lease, profile_ids: Iterable[uuid.UUID]) -> None:
     """Remember whose records are sent from now on, and keep the lane for another lease.
 
-    Does not wait for the disk: who drops a row that is under way commits after this, and waits for all that was
-    committed before.
+    Does not wait for the disk: who drops a row that is under way commits later, and waits.
 
     Raises:
         LeaseLost: it is not ours any more.
@@ -149,15 +149,6 @@ def mark_under_way(lease: Lease, profile_ids: Iterable[uuid.UUID]) -> None:
         commit_without_waiting()
         if not _row(lease).update(leased_until=timezone.now() + LEASE, under_way=ids):
             raise LeaseLost
-
-
-def commit_without_waiting() -> None:
-    """The current transaction is answered before it is on the disk, half a second later; a crash of PostgreSQL in
-    between takes it back as a whole, with what was committed after it.
-    """
-    if connection.vendor == "postgresql":
-        with connection.cursor() as cursor:
-            cursor.execute("SET LOCAL synchronous_commit TO off")
 
 
 def take_under_way(lease: Lease) -> list[uuid.UUID]:

@@ -21,6 +21,7 @@ from activation.export.lanes import Lease
 from activation.export.records import Unsendable
 from activation.models import Dataflow, DataflowRun, Delivery, ExportReason, FailedExport, PendingExport
 from destinations.connectors.base import Delivered, Refused, TryAgain
+from profiles.locks import commit_without_waiting
 from profiles.models import MergedProfile, Profile
 
 SHORTEST_BACKOFF = 0.2  # seconds, doubled with every attempt
@@ -125,7 +126,7 @@ def _prepare() -> None:
     that was just filled or emptied, reading all of it may look cheaper. (Where there is no other way, that looks so
     dear that PostgreSQL would compile it: not for a batch.)
     """
-    lanes.commit_without_waiting()
+    commit_without_waiting()
     if connection.vendor == "postgresql":
         with connection.cursor() as cursor:
             cursor.execute("SET LOCAL enable_seqscan TO off")

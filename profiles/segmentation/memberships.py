@@ -179,7 +179,8 @@ class Memberships(defaultdict[uuid.UUID, OfProfile]):
         Sorted: two transactions that write the same wait for each other and do not deadlock.
         """
         counts: dict[str, Change] = defaultdict(Change)
-        rows: list[tuple[uuid.UUID, str, str, datetime, str]] = []
+        new: list[tuple[uuid.UUID, str, str, datetime, str]] = []
+        known: list[tuple[uuid.UUID, str, str, datetime, str]] = []
         for profile_id in self.changed():
             of = self[profile_id]
             for segment_id in sorted(of.changed):
@@ -193,12 +194,13 @@ class Memberships(defaultdict[uuid.UUID, OfProfile]):
                     count.realized += so
                     count.exited += not so
                     moments = _followed(moments, at)
-                rows.append((profile_id, segment_id, status, at, moments))
+                row = (profile_id, segment_id, status, at, moments)
+                (known if segment_id in of.stored else new).append(row)
         for of in self.values():
             if of.moved:
                 for segment_id in of.stored:
                     counts[segment_id].members -= of.was_member(segment_id)
-        _write(["profile_id", "segment_id", "status", "last_qualification_time", "moments"], rows)
+        _write(["profile_id", "segment_id", "status", "last_qualification_time", "moments"], new, known)
         add_counts(counts)
 
 
@@ -215,7 +217,7 @@ def in_segment(segment_id: str) -> QuerySet[SegmentMembership]:
 def follow_rule(
     segment_id: str, asked: Sequence[uuid.UUID], so: Set[uuid.UUID], now: datetime
 ) -> dict[uuid.UUID, Transition]:
-    """Make memberships what their rule says, and count them: of many profiles, whose locks are held. Four queries.
+    """Make memberships what their rule says, and count them: of many profiles, whose locks are held. Five queries.
 
     Args:
         asked: in the order of their ids; of one page of the store.
@@ -234,7 +236,8 @@ def follow_rule(
     }
     count = Change()
     steps: dict[uuid.UUID, Transition] = {}
-    rows, confirmed = [], []
+    new, known, confirmed = [], [], []
+    since = _followed("", now)
     for profile_id in asked:
         row, before, moments = stored.get(profile_id, (0, None, ""))
         after = next_status(before, profile_id in so)
@@ -244,12 +247,16 @@ def follow_rule(
         if step.joined_or_left:
             count.realized += after in MEMBER
             count.exited += after not in MEMBER
-            rows.append((profile_id, after, _followed(moments, now)))
+            if before is None:
+                new.append((profile_id, after, since))
+            else:
+                known.append((profile_id, after, _followed(moments, now)))
         else:
             confirmed.append(row)
     SegmentMembership.objects.filter(pk__among=confirmed).update(status=EXISTING, last_qualification_time=now)
     count.members = count.realized - count.exited
-    _write(["profile_id", "status", "moments"], rows, segment_id=segment_id, last_qualification_time=now)
+    same = {"segment_id": segment_id, "last_qualification_time": now}
+    _write(["profile_id", "status", "moments"], new, known, **same)
     add_counts({segment_id: count})
     return steps
 
@@ -257,12 +264,20 @@ def follow_rule(
 _step = lru_cache(maxsize=100)(Transition)
 
 
-def _write(fields: Sequence[str], rows: Iterable[Sequence[Any]], **same: Any) -> None:
-    """Write memberships: rows in the order of the locks, first by profile, then by segment."""
+def _write(
+    fields: Sequence[str], new: Iterable[Sequence[Any]], known: Iterable[Sequence[Any]], **same: Any
+) -> None:
+    """Write memberships: rows in the order of the locks, first by profile, then by segment.
+
+    Args:
+        new: of which there is no row. That is certain: the profiles are locked. For PostgreSQL to make sure, row by
+            row, takes a third more.
+    """
+    bulk.insert(SegmentMembership, fields, new, same=same)
     bulk.insert(
         SegmentMembership,
         fields,
-        rows,
+        known,
         same=same,
         unique=["profile_id", "segment_id"],
         update=["status", "last_qualification_time", "moments"],

@@ -15,7 +15,7 @@ from django.core.management import CommandError
 from django.db import IntegrityError, connection
 
 from profiles import importers
-from profiles.importers import Named, Told, ingest_together
+from profiles.importers import Told, ingest_together
 from profiles.ingest import Fragment, Result, ingest
 from profiles.management.commands import import_profiles
 from profiles.models import Identity, Profile
@@ -96,14 +96,13 @@ def test_nothing_is_forked_on_macos_unasked(tmp_path: Path, monkeypatch: pytest.
     assert "30 created" in run("import_profiles", str(file))
 
 
-def batches(count: int) -> Iterator[tuple[list[bytes], Named]]:
+def batches(count: int) -> Iterator[list[bytes]]:
     for batch in range(count):
-        names = [f"{batch}-{number}" for number in range(10)]
-        yield [line([name], x=batch) for name in names], frozenset(("email", name) for name in names)
+        yield [line([f"{batch}-{number}"], x=batch) for number in range(10)]
 
 
 def test_what_was_under_way_is_told_when_reading_fails() -> None:
-    def broken() -> Iterator[tuple[list[bytes], Named]]:
+    def broken() -> Iterator[list[bytes]]:
         yield from batches(5)
         raise EOFError
 

@@ -36,11 +36,11 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeE
 
 import audit
 from kinesis_admin import garbage
-from profiles import xdm
-from profiles.importers import Named, ProcessEnded, Told, ingest_together, named
-from profiles.ingest import MAX_BYTES, Fragment, Refused, Result, ingest
+from profiles.importers import ProcessEnded, Told, ingest_lines, ingest_together
+from profiles.ingest import MAX_BYTES, Result
 
 BATCH = 1000
+FIRST_BATCH = 100  # written before there are processes to share the work, which then find everything loaded
 BATCH_BYTES = 8 * MAX_BYTES  # large profiles come in smaller batches
 MAX_LINE = 2 * MAX_BYTES  # attributes, identities and memberships together, in JSON with room for escapes
 KEPT_OF_LONG_LINE = 200  # bytes, in the rejects
@@ -230,7 +230,7 @@ class _Rejects:
 
 
 Line = tuple[int, bytes]
-Batch = list[tuple[Line, Fragment]]
+Batch = list[Line]
 
 
 def _lines(source: _Counted) -> Iterator[Line]:
@@ -250,9 +250,9 @@ def _lines(source: _Counted) -> Iterator[Line]:
 
 
 def _batches(lines: Iterator[Line], rejects: _Rejects) -> Iterator[Batch]:
-    """Batches of what can be understood; empty lines are passed over."""
+    """Batches of lines; empty ones are passed over."""
     batch: Batch = []
-    size = 0
+    size, most = 0, min(FIRST_BATCH, BATCH)
     for number, line in lines:
         if number == 1:
             line = line.removeprefix(b"\xef\xbb\xbf")  # Windows editors begin UTF-8 with a mark
@@ -261,15 +261,11 @@ def _batches(lines: Iterator[Line], rejects: _Rejects) -> Iterator[Batch]:
         if len(line) > MAX_LINE:
             rejects.add(number, f"The line is longer than {MAX_LINE} bytes.", line[:KEPT_OF_LONG_LINE])
             continue
-        try:
-            batch.append(((number, line), xdm.fragment(xdm.parse_json(line))))
-        except Refused as refused:
-            rejects.add(number, refused.reason, line)
-            continue
+        batch.append((number, line))
         size += len(line)
-        if len(batch) >= BATCH or size >= BATCH_BYTES:
+        if len(batch) >= most or size >= BATCH_BYTES:
             yield batch
-            batch, size = [], 0
+            batch, size, most = [], 0, BATCH
     if batch:
         yield batch
 
@@ -277,14 +273,13 @@ def _batches(lines: Iterator[Line], rejects: _Rejects) -> Iterator[Batch]:
 def _written(batches: Iterator[Batch], processes: int) -> Iterator[tuple[Batch, list[Told]]]:
     """Ingest the batches: the first one here, and if there are more, by processes."""
     for batch in batches if processes == 1 else islice(batches, 1):
-        outcomes = ingest([fragment for _line, fragment in batch], skip_unchanged=True)
-        yield batch, [(outcome.result, outcome.reason) for outcome in outcomes]
+        yield batch, ingest_lines(line for _number, line in batch)
     under_way: dict[int, Batch] = {}
 
-    def handed_out() -> Iterator[tuple[list[bytes], Named]]:
+    def handed_out() -> Iterator[list[bytes]]:
         for number, batch in enumerate(batches):
             under_way[number] = batch
-            yield [line for (_number, line), _fragment in batch], named(fragment for _line, fragment in batch)
+            yield [line for _number, line in batch]
 
     for number, told in ingest_together(handed_out(), processes):
         yield under_way.pop(number), told
@@ -292,7 +287,7 @@ def _written(batches: Iterator[Batch], processes: int) -> Iterator[tuple[Batch, 
 
 def _counted(batch: Batch, told: list[Told], rejects: _Rejects) -> Counter[str]:
     counts: Counter[str] = Counter()
-    for ((number, line), _fragment), (result, reason) in zip(batch, told, strict=True):
+    for (number, line), (result, reason) in zip(batch, told, strict=True):
         if result == Result.REJECTED:
             rejects.add(number, reason, line)
         else:
