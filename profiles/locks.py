@@ -36,7 +36,8 @@ def advisory_lock(name: bytes, *, shared: bool) -> None:
 
 def commit_without_waiting() -> None:
     """Have the current transaction answered before it is on the disk, where it is half a second later. A crash of
-    PostgreSQL in between takes it back as a whole. What is committed later, and waited for, is not on the disk without it.
+    PostgreSQL in between takes it back as a whole. What is committed later, and waited for, is not on the disk without
+    it.
     """
     if connection.vendor == "postgresql":
         with connection.cursor() as cursor:

@@ -159,7 +159,7 @@ def _settle(rules: Rules, segment_id: str, locked: Sequence[uuid.UUID]) -> int:
         return 0
     now = timezone.now()  # whoever held the locks wrote before
     for key in rules.index.concerned(segments=[segment_id]).in_order:
-        asked, among = locked, profiles
+        asked: Sequence[uuid.UUID] = locked
         if key != segment_id:
             about = [changed[other] for other in rules[key].segments if other in changed]
             asked = sorted(set().union(*about), key=attrgetter("int"))
