@@ -36,9 +36,9 @@ class Part(NamedTuple):
 
 
 PARTS = {
-    "export": Part("bench.export", "what waits, to a sink that answers at once: PostgreSQL", records=100_000),
+    "export": Part("bench.export", "what waits, to a sink that answers at once: PostgreSQL", records=200_000),
     "sqlite": Part("bench.sqlite", "the same on SQLite, with one worker", database="sqlite"),
-    "peers": Part("bench.peers", "other libraries, with ready-made bytes"),
+    "peers": Part("bench.peers", "other libraries, with ready-made bytes", records=200_000),
     "backlog": Part("bench.backlog", "many that wait against a few: rate and memory", records=300_000),
     "latency": Part("bench.latency", "a steady 500 changes a second", records=5_000),
     "throttled": Part(

@@ -59,7 +59,7 @@ def measure(records: int, rounds: int) -> None:
     with engine.workers():
         show_http(min(TOLD, records // 2), records, rounds)
         show_import(min(IN_A_FILE, records // 2), records, rounds)
-    show_rules(records)
+        show_rules(records)
 
 
 def show_http(told: int, records: int, rounds: int) -> None:
