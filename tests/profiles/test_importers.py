@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from django.core.management import CommandError
 from django.db import IntegrityError, connection
+from django.test.utils import CaptureQueriesContext
 
 from profiles import importers
 from profiles.importers import Told, ingest_together
@@ -151,3 +152,17 @@ def test_a_process_that_is_killed_is_told(tmp_path: Path, monkeypatch: pytest.Mo
     assert 0 < Profile.objects.count() < 200
     assert "0 rejected" in run("import_profiles", str(file), processes=1)
     assert Profile.objects.count() == 200
+
+
+@pytest.mark.parametrize("processes", [1, 3])
+def test_the_database_counts_anew_what_an_import_has_doubled(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, processes: int
+) -> None:
+    monkeypatch.setattr(import_profiles, "MANY", 20)
+    file = tmp_path / "told.ndjson"
+    file.write_bytes(b"".join(line([f"{number}"]) for number in range(170)))
+    with CaptureQueriesContext(connection) as captured:
+        run("import_profiles", str(file), processes=processes)
+    # Of 20, 40, 80 and 160. Others may be ahead of what was told.
+    counted = sum("ANALYZE" in query["sql"] for query in captured.captured_queries)
+    assert counted == 4 if processes == 1 else 2 <= counted <= 4
