@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 import uuid
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from operator import attrgetter
 from typing import Any, Generic, TypeVar
 
 from django.db.models import Count, F, Model, OuterRef, Q, QuerySet, Subquery, Sum
@@ -262,15 +264,60 @@ def status_counts(segment: Segment) -> dict[str, int]:
     }
 
 
-def members_of(segment: Segment, *, status: str = "", search: str = "") -> QuerySet[SegmentMembership]:
-    """Memberships of a segment with their profiles: of one status, or the members.
+def latest_members(
+    segment: Segment, *, status: str = "", search: str = "", before: str = "", after: str = "", size: int
+) -> Slice[SegmentMembership]:
+    """Memberships of a segment with their profiles, of one status or the members, from the latest qualification on. A
+    query a status: each is read in the order of an index, whatever the database believes of how many there are.
 
     Args:
         search: only of the profiles that this identity value names, as :func:`profiles_named` finds them.
+        before: earlier than the row with this key; else
+        after: later than the row with this key, those closest to it. A key that is none is passed over.
+        size: rows at most.
     """
-    statuses = [status] if status else list(SegmentMembership.MEMBER_STATUSES)
-    found = segment.memberships.filter(status__in=statuses).select_related("profile")
-    return found.filter(profile__in=profiles_named(search)) if search.strip() else found
+    end, start = _place(before), _place(after)
+    upwards = start is not None and end is None
+    place, sign = end or start, "" if upwards else "-"
+    rows: list[SegmentMembership] = []
+    for each in [status] if status else SegmentMembership.MEMBER_STATUSES:
+        found = segment.memberships.filter(status=each).select_related("profile")
+        if search.strip():
+            found = found.filter(profile__in=profiles_named(search))
+        if place:
+            found = found.filter(_beyond(*place, upwards=upwards))
+        rows += found.order_by(f"{sign}last_qualification_time", f"{sign}pk")[: size + 1]
+    rows.sort(key=attrgetter("last_qualification_time", "pk"), reverse=not upwards)
+    more, rows = len(rows) > size, rows[:size]
+    if upwards and not rows:
+        return latest_members(segment, status=status, search=search, size=size)
+    if upwards:
+        rows.reverse()
+        return Slice(rows, newer=_key(rows[0]) if more else None, older=_key(rows[-1]))
+    return Slice(
+        rows,
+        newer=_key(rows[0]) if rows and place else None,
+        older=_key(rows[-1]) if more else None,
+    )
+
+
+def _beyond(moment: datetime, pk: int, *, upwards: bool) -> Q:
+    if upwards:
+        return Q(last_qualification_time__gte=moment) & (Q(last_qualification_time__gt=moment) | Q(pk__gt=pk))
+    return Q(last_qualification_time__lte=moment) & (Q(last_qualification_time__lt=moment) | Q(pk__lt=pk))
+
+
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def _key(membership: SegmentMembership) -> str:
+    """Of a row of :func:`latest_members`: microseconds since 1970, and its primary key."""
+    return f"{(membership.last_qualification_time - EPOCH) // timedelta(microseconds=1)}_{membership.pk}"
+
+
+def _place(key: str) -> tuple[datetime, int] | None:
+    found = re.fullmatch(r"(-?\d{1,16})_(\d{1,18})", key, re.ASCII)
+    return (EPOCH + timedelta(microseconds=int(found[1])), int(found[2])) if found else None
 
 
 # --- Schema --------------------------------------------------------------------------------------------------------

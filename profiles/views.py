@@ -35,11 +35,6 @@ def _uuid(text: str) -> uuid.UUID | None:
         return None
 
 
-def _number(text: str) -> int | None:
-    # A key of the database, or nothing: what is too long for one is none.
-    return int(text) if text.isdecimal() and len(text) < 19 else None
-
-
 def _choice(choices: type[TextChoices], value: str | None) -> str:
     return value if value in choices.values else ""
 
@@ -158,10 +153,12 @@ def segment(request: HttpRequest, segment_id: str) -> HttpResponse:
         "params": f"{urlencode(params)}&" if params else "",
     }
     if request.user.has_perm("profiles.view_profile"):
-        page = selectors.newest_first(
-            selectors.members_of(shown, status=status, search=search),
-            before=_number(request.GET.get("before", "")),
-            after=_number(request.GET.get("after", "")),
+        page = selectors.latest_members(
+            shown,
+            status=status,
+            search=search,
+            before=request.GET.get("before", ""),
+            after=request.GET.get("after", ""),
             size=PAGE_SIZE,
         )
         rows = selectors.profile_rows([membership.profile for membership in page.rows])
