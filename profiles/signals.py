@@ -14,20 +14,15 @@ MEMBER = frozenset(status.value for status in SegmentMembership.MEMBER_STATUSES)
 
 @dataclass(frozen=True, slots=True)
 class Transition:
-    """A membership that came, went, or was confirmed.
+    """A membership that came or went. From realized to existing it is the same member still, and nothing is told.
 
     ``before`` and ``after`` are statuses of :class:`profiles.models.SegmentMembership`; ``before`` is None where there
-    was no membership. Only changes of status are told, e.g. None → realized, existing → exited.
+    was no membership: None → realized, existing → exited.
     """
 
     segment_id: str
     before: str | None
     after: str
-
-    @property
-    def joined_or_left(self) -> bool:
-        """Absent or exited → member, or member → exited. From realized to existing it is the same member still."""
-        return (self.before in MEMBER) is not (self.after in MEMBER)
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +34,7 @@ class ProfileChange:
         written_paths: dotted paths of the leaves that were written, even with the same value, and of those removed
             (``person.name.firstName``). A written array or map is one leaf; a removed object is told by its own path.
         identities_changed: an identity was added or removed.
-        transitions: the memberships whose status changed.
+        transitions: the segments that it joined or left.
         created: there was no such profile before: its memberships are all among the transitions.
         merged: profiles that proved to be this one; what changed by it is in the rest. Their rows, and what refers to
             them, are still there while this is announced, and gone when the transaction ends.

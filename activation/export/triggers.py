@@ -115,8 +115,7 @@ def _joined_or_left(changes: Sequence[ProfileChange]) -> set[Pair]:
     by_segment: dict[str, set[uuid.UUID]] = defaultdict(set)
     for change in changes:
         for transition in change.transitions:
-            if transition.joined_or_left:
-                by_segment[transition.segment_id].add(change.profile_id)
+            by_segment[transition.segment_id].add(change.profile_id)
     if not by_segment:
         return set()
     mapped = MappedSegment.objects.filter(segment__in=by_segment, dataflow__state__in=LIVE)

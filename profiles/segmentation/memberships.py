@@ -85,11 +85,11 @@ class OfProfile:
         return True
 
     def transitions(self) -> list[Transition]:
-        """The changes of status."""
+        """What it joined and left."""
         found = []
         for segment_id in sorted(self.changed):
             before, after = self.stored.get(segment_id), self.current[segment_id][0]
-            if before is None or before[0] != after:
+            if self.was_member(segment_id) is not (after in MEMBER):
                 found.append(Transition(segment_id, before and before[0], after))
         return found
 
@@ -224,7 +224,7 @@ def follow_rule(
         so: those of whom it is so.
 
     Returns:
-        What changed, in the same order.
+        Who joined or left, in the same order.
     """
     # Many of a page are found faster by reading all of it.
     whole = Q(profile__gte=asked[0], profile__lte=asked[-1])
@@ -243,17 +243,17 @@ def follow_rule(
         after = next_status(before, profile_id in so)
         if after is None or after == before:
             continue
-        steps[profile_id] = step = _step(segment_id, before, after)
-        if step.joined_or_left:
-            count.realized += after in MEMBER
-            count.exited += after not in MEMBER
-            if before is None:
-                new.append((profile_id, after, since))
-            else:
-                known.append((profile_id, after, _followed(moments, now)))
-        else:
+        if after == EXISTING:
             confirmed.append(row)
-    SegmentMembership.objects.filter(pk__among=confirmed).update(status=EXISTING, last_qualification_time=now)
+            continue
+        steps[profile_id] = _step(segment_id, before, after)
+        count.realized += after in MEMBER
+        count.exited += after not in MEMBER
+        if before is None:
+            new.append((profile_id, after, since))
+        else:
+            known.append((profile_id, after, _followed(moments, now)))
+    confirm(confirmed, now)
     count.members = count.realized - count.exited
     same = {"segment_id": segment_id, "last_qualification_time": now}
     _write(["profile_id", "status", "moments"], new, known, **same)
@@ -262,6 +262,23 @@ def follow_rule(
 
 
 _step = lru_cache(maxsize=100)(Transition)
+
+
+def confirm(rows: Collection[int], now: datetime) -> None:
+    """Have members stay who have just come: realized → existing. One query.
+
+    Who holds no locks of their profiles may do so, too: a member that left meanwhile is none to be confirmed, and who
+    comes and goes under those locks writes over it. They lock all their profiles first, and then their memberships in
+    the same order.
+
+    Args:
+        rows: keys of memberships.
+    """
+    if rows:
+        realized = SegmentMembership.objects.filter(pk__among=rows, status=REALIZED).order_by("profile_id")
+        # A query of its own for the locks: rows are updated in any order.
+        locked = realized.select_for_update(no_key=True).values("pk")
+        SegmentMembership.objects.filter(pk__in=locked).update(status=EXISTING, last_qualification_time=now)
 
 
 def _write(

@@ -2,8 +2,8 @@
 
 What is to be done stands in the database (:class:`profiles.models.Evaluation`): a worker takes page after page of the
 profiles, each in a transaction of its own, and the next one goes on where a dead one left. On a page only those are
-locked whose membership is to change, and asked again then: whoever else changes a profile asks the rule itself. Where
-many change, pages are locked whole, and asked once.
+locked who are to come or go, and asked again then: whoever else changes a profile asks the rule itself. Where many do,
+pages are locked whole, and asked once.
 """
 
 from __future__ import annotations
@@ -22,15 +22,13 @@ from django.utils import timezone
 
 from profiles.locks import INGESTION, advisory_lock, commit_without_waiting
 from profiles.models import Evaluation, Profile, Segment, SegmentMembership
-from profiles.segmentation.memberships import FEW, REALIZED, follow_rule, in_segment
+from profiles.segmentation.memberships import FEW, REALIZED, confirm, follow_rule, in_segment
 from profiles.segmentation.rules import Rules, live_rules
 from profiles.signals import MEMBER, ProfileChange, Transition, profiles_changed
 from profiles.workers import tell
 
-PAGE = 5_000  # profiles asked in a transaction; those whose membership changes are locked for as long
-MANY = (
-    PAGE // 10
-)  # of a page; where so many memberships change, the next page is locked whole, and asked once
+PAGE = 5_000  # profiles asked in a transaction; those who come or go are locked for as long
+MANY = PAGE // 10  # of a page; where so many come or go, the next page is locked whole, and asked once
 COUNTED = 100_000  # profiles; of more, about how many there are is enough
 AT_A_TIME = 20  # seconds; then the worker does something else first
 KEPT = timedelta(days=30)  # exited memberships
@@ -81,11 +79,12 @@ def evaluate(segment_id: str, *, seconds: float = AT_A_TIME) -> None:
 
 
 def _next_page(segment_id: str, *, whole: bool) -> int | None:
-    """Ask the next profiles. Returns how many memberships changed; None if there are no more for this worker to ask.
+    """Ask the next profiles. Returns how many came or went; None if there are no more for this worker to ask.
 
     1. Nobody changes a rule meanwhile; whoever did so before has the evaluation begin anew.
     2. One worker at a time: another one passes over a row that is locked.
-    3. Which memberships are to change is found without locks; those profiles are locked and asked again.
+    3. Who is to come or go is found without locks; those profiles are locked and asked again. Who stays is confirmed
+       without: to lock a profile writes to its page, and confirming everybody would write all of the store.
 
     Args:
         whole: lock all profiles of the page at once, and ask them then.
@@ -105,15 +104,17 @@ def _next_page(segment_id: str, *, whole: bool) -> int | None:
             evaluation.total = _how_many()
         after = evaluation.after or NOBODY
         rest = Profile.objects.filter(pk__gt=after).order_by("pk").values_list("pk", flat=True)
+        confirmed: list[int] = []
         if whole:
             locked = list(rest.select_for_update(no_key=True)[:PAGE])
             evaluation.after = locked[-1] if len(locked) == PAGE else None
         else:
             evaluation.after = next(iter(rest[PAGE - 1 : PAGE]), None)
-            differing = _differing(rules, segment_id, after, evaluation.after or EVERYBODY)
+            differing, confirmed = _differing(rules, segment_id, after, evaluation.after or EVERYBODY)
             concerned = Profile.objects.filter(pk__among=differing).order_by("pk")
             locked = list(concerned.select_for_update(no_key=True).values_list("pk", flat=True))
         changed = _settle(rules, segment_id, locked)
+        confirm(confirmed, timezone.now())
         if evaluation.after is None:
             Segment.objects.filter(pk=segment_id).update(evaluated_at=timezone.now())
             evaluation.delete()
@@ -134,12 +135,14 @@ def _how_many() -> int:
     return Profile.objects.count()
 
 
-def _differing(rules: Rules, segment_id: str, after: uuid.UUID, last: uuid.UUID) -> set[uuid.UUID]:
-    """The profiles of a page whose membership an evaluation changes. Two queries."""
+def _differing(
+    rules: Rules, segment_id: str, after: uuid.UUID, last: uuid.UUID
+) -> tuple[set[uuid.UUID], list[int]]:
+    """The profiles of a page that come or go, and the memberships of those who have just come and stay. Two queries."""
     so = set(rules[segment_id].members(timezone.now(), Profile.objects.filter(pk__gt=after, pk__lte=last)))
     stored = in_segment(segment_id).filter(profile__gt=after, profile__lte=last, status__in=MEMBER)
-    statuses = dict(stored.values_list("profile_id", "status"))
-    return (so ^ statuses.keys()) | {key for key, status in statuses.items() if status == REALIZED}
+    rows = {key: (row, status) for row, key, status in stored.values_list("pk", "profile_id", "status")}
+    return so ^ rows.keys(), [row for key, (row, status) in rows.items() if status == REALIZED and key in so]
 
 
 def _settle(rules: Rules, segment_id: str, locked: Sequence[uuid.UUID]) -> int:
@@ -151,9 +154,9 @@ def _settle(rules: Rules, segment_id: str, locked: Sequence[uuid.UUID]) -> int:
         locked: in the order of their ids; of one page.
 
     Returns:
-        How many memberships changed.
+        How many came or went.
     """
-    changed: dict[str, set[uuid.UUID]] = {}  # who came or went
+    changed: dict[str, set[uuid.UUID]] = {}
     told: dict[uuid.UUID, list[Transition]] = defaultdict(list)
     if not locked:
         return 0
@@ -169,7 +172,7 @@ def _settle(rules: Rules, segment_id: str, locked: Sequence[uuid.UUID]) -> int:
         whole = Q(pk__gte=asked[0], pk__lte=asked[-1])
         page = Profile.objects.filter(whole if len(asked) > FEW else Q(pk__among=asked))
         steps = follow_rule(key, asked, set(rules[key].members(now, page)), now)
-        changed[key] = {profile_id for profile_id, step in steps.items() if step.joined_or_left}
+        changed[key] = set(steps)
         for profile_id, step in steps.items():
             told[profile_id].append(step)
     changes = [ProfileChange(profile_id, transitions=tuple(steps)) for profile_id, steps in told.items()]

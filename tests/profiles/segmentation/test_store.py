@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import random
 import threading
-import time
 import uuid
+from collections.abc import Callable
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
@@ -85,17 +85,18 @@ def test_transitions_are_made_and_told(announced: Announced) -> None:
     assert sorted(told, key=str) == sorted(
         [
             (Transition("s", None, "realized"),),
-            (Transition("s", "realized", "existing"),),
-            (Transition("s", "realized", "existing"),),
             (Transition("s", "realized", "exited"),),
         ],
         key=str,
     )
     announced.clear()
     evaluated(segment)
-    evaluated(segment)
     assert statuses("s") == {"b": "existing", "c": "existing", "d": "existing", "e": "exited"}
-    assert [len(batch) for batch in announced] == [1]  # b
+    confirmed = SegmentMembership.objects.order_by("pk").values_list("last_qualification_time", flat=True)
+    before = list(confirmed)
+    evaluated(segment)
+    assert list(confirmed) == before  # existing members have nothing to be confirmed
+    assert announced == []
 
 
 def test_transitions_are_exported_in_the_transaction_that_makes_them(
@@ -246,16 +247,31 @@ def test_what_was_written_meanwhile_is_asked_under_the_lock(monkeypatch: pytest.
     segment = ruled("s", "x > 1")
     differing = store._differing
 
-    def and_then_something_is_written(*args: Any) -> set[uuid.UUID]:
+    def and_then_something_is_written(*args: Any) -> tuple[set[uuid.UUID], list[int]]:
         found = differing(*args)
-        if found:
-            monkeypatch.undo()
-            customers(a=5, b=0)
+        monkeypatch.undo()
+        customers(a=5, b=0)
         return found
 
     monkeypatch.setattr(store, "_differing", and_then_something_is_written)
     evaluated(segment)
     assert members("s") == {"a"}
+
+
+def test_who_left_meanwhile_is_not_confirmed(monkeypatch: pytest.MonkeyPatch) -> None:
+    customers(a=2, b=2)
+    segment = ruled("s", "x > 1")
+    evaluated(segment)
+    differing = store._differing
+
+    def and_then_somebody_leaves(*args: Any) -> tuple[set[uuid.UUID], list[int]]:
+        found = differing(*args)
+        customers(a=0)
+        return found
+
+    monkeypatch.setattr(store, "_differing", and_then_somebody_leaves)
+    evaluated(segment)
+    assert statuses("s") == {"a": "exited", "b": "existing"}
 
 
 def test_the_number_of_queries_does_not_depend_on_how_many_change() -> None:
@@ -339,6 +355,21 @@ on_postgresql = pytest.mark.skipif(
 )
 
 
+def unhindered(work: Callable[[], None]) -> None:
+    """Do some work in another transaction, which must not wait for this one."""
+
+    def run() -> None:
+        try:
+            work()
+        finally:
+            connections.close_all()
+
+    other = threading.Thread(target=run)
+    other.start()
+    other.join(timeout=20)
+    assert not other.is_alive()
+
+
 @committing
 def test_a_saved_rule_is_asked_by_the_worker(celery_worker: Program) -> None:
     customers(a=1, b=2)
@@ -388,6 +419,33 @@ def test_a_profile_that_is_being_written_is_waited_for() -> None:
 
 @committing
 @on_postgresql
+def test_members_are_confirmed_while_their_profiles_are_locked() -> None:
+    """By somebody who writes what the rule does not ask for."""
+    customers(a=5, b=5, c=0)
+    segment = ruled("s", "x > 1")
+    evaluated(segment)
+    store.request(["s"])
+    with transaction.atomic():
+        list(Profile.objects.select_for_update())
+        unhindered(partial(store.evaluate, "s"))
+    assert statuses("s") == {"a": "existing", "b": "existing"}
+
+
+@committing
+@on_postgresql
+def test_a_member_that_is_leaving_is_not_confirmed() -> None:
+    customers(a=5, b=5)
+    segment = ruled("s", "x > 1")
+    evaluated(segment)
+    store.request(["s"])
+    with transaction.atomic():
+        customers(a=0)
+        beside(partial(store.evaluate, "s"))
+    assert statuses("s") == {"a": "exited", "b": "existing"}
+
+
+@committing
+@on_postgresql
 @pages_of_three
 def test_a_page_that_is_locked_whole_waits_for_what_is_being_written() -> None:
     customers(a=5, b=5, c=5, d=5, e=5)
@@ -403,21 +461,9 @@ def test_a_page_that_is_locked_whole_waits_for_what_is_being_written() -> None:
 def test_a_second_worker_leaves_the_first_one_alone() -> None:
     customers(a=1)
     store.request([ruled("s", "x = 1").pk])
-    before = time.monotonic()
-
-    def work() -> None:
-        try:
-            store.evaluate("s")
-        finally:
-            connections.close_all()
-
     with transaction.atomic():
         Evaluation.objects.select_for_update().get()
-        other = threading.Thread(target=work)
-        other.start()
-        other.join(timeout=20)
-        assert not other.is_alive()
-    assert time.monotonic() - before < 20
+        unhindered(partial(store.evaluate, "s"))
     assert Evaluation.objects.exists()
 
 
