@@ -94,3 +94,5 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.fixturenames.insert(0, "django_db_serialized_rollback")
         if not item.get_closest_marker("xdist_group"):
             item.add_marker(pytest.mark.xdist_group(f"{item.path}{' commits' if commits else ''}"))
+    # They wait most of the time: at the end nothing would be done meanwhile. (See tests/faults/conftest.py.)
+    items.sort(key=lambda item: not item.get_closest_marker("faults"))
