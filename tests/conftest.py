@@ -7,14 +7,12 @@ from typing import Any
 import hypothesis
 import pytest
 from django.conf import settings
-from django.db import connection
 from django.test import Client, TransactionTestCase
 from django.utils import translation
 
 from access.sessions import SessionStore, cookie_of, key_of
-from audit import append_only
 from kinesis_admin.messages import compile_catalogs
-from tests import services
+from tests import services, trail
 from tests.local_kinesis import kinesis_process, local_kinesis
 from tests.services import celery_worker, redis_server, start_worker, web_port
 
@@ -28,13 +26,8 @@ _empty_the_database = TransactionTestCase._fixture_teardown  # type: ignore[attr
 
 def _with_the_trail(self: TransactionTestCase) -> None:
     """Tests that commit empty the database when they end; the audit trail would refuse to go."""
-    with connection.schema_editor() as editor:
-        append_only.unprotect(editor)
-    try:
+    with trail.changeable():
         _empty_the_database(self)
-    finally:
-        with connection.schema_editor() as editor:
-            append_only.protect(editor)
 
 
 TransactionTestCase._fixture_teardown = _with_the_trail  # type: ignore[attr-defined]
