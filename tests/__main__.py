@@ -34,9 +34,9 @@ def pytest(part: str, arguments: list[str], env: Mapping[str, str]) -> tuple[int
     """One run of pytest, shown as it goes. Its exit code and its summary line."""
     say(f"\n=== {part}")
     measured = ["--cov", "--cov-report="] if COVERAGE else []
-    # Two processes more than two cores, as many tests wait. In the order of the files: see tests/conftest.py on tests
+    # One process more than two cores, as many tests wait. In the order of the files: see tests/conftest.py on tests
     # that commit.
-    spread = ["-n", "4", "--dist", "loadgroup", "--no-loadscope-reorder"]
+    spread = ["-n", "3", "--dist", "loadgroup", "--no-loadscope-reorder"]
     command = [sys.executable, "-m", "pytest", "-q", "--color=no", *measured, *spread, *arguments]
     data = {"COVERAGE_FILE": str(DATA / f"data.{PARTS[part]}")}
     summary = "no summary"
