@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import uuid
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from operator import attrgetter
@@ -62,18 +62,32 @@ def newest_first(queryset: QuerySet[M], *, before: Any = None, after: Any = None
     """
     if after is not None and before is None:
         rows = list(queryset.filter(pk__gt=after).order_by("pk")[: size + 1])
-        more, rows = len(rows) > size, rows[:size][::-1]
-        if not rows:
-            return newest_first(queryset, size=size)
-        return Slice(rows, newer=rows[0].pk if more else None, older=rows[-1].pk)
+        return _slice(rows, size, _pk, upwards=True) if rows else newest_first(queryset, size=size)
     if before is not None:
         queryset = queryset.filter(pk__lt=before)
-    rows = list(queryset.order_by("-pk")[: size + 1])
+    return _slice(list(queryset.order_by("-pk")[: size + 1]), size, _pk, begun=before is None)
+
+
+_pk = attrgetter("pk")
+
+
+def _slice(
+    rows: Sequence[M], size: int, key: Callable[[M], Any], *, upwards: bool = False, begun: bool = False
+) -> Slice[M]:
+    """
+    Args:
+        rows: as they were asked for, one more than ``size`` where there are more.
+        key: of a row.
+        upwards: they were asked for from an older one on; there are some.
+        begun: else: from the newest one on.
+    """
     more, rows = len(rows) > size, rows[:size]
+    if upwards:
+        return Slice(rows[::-1], newer=key(rows[-1]) if more else None, older=key(rows[0]))
     return Slice(
         rows,
-        newer=rows[0].pk if rows and before is not None else None,
-        older=rows[-1].pk if more else None,
+        newer=key(rows[0]) if rows and not begun else None,
+        older=key(rows[-1]) if more else None,
     )
 
 
@@ -288,17 +302,9 @@ def latest_members(
             found = found.filter(_beyond(*place, upwards=upwards))
         rows += found.order_by(f"{sign}last_qualification_time", f"{sign}pk")[: size + 1]
     rows.sort(key=attrgetter("last_qualification_time", "pk"), reverse=not upwards)
-    more, rows = len(rows) > size, rows[:size]
     if upwards and not rows:
         return latest_members(segment, status=status, search=search, size=size)
-    if upwards:
-        rows.reverse()
-        return Slice(rows, newer=_key(rows[0]) if more else None, older=_key(rows[-1]))
-    return Slice(
-        rows,
-        newer=_key(rows[0]) if rows and place else None,
-        older=_key(rows[-1]) if more else None,
-    )
+    return _slice(rows, size, _key, upwards=upwards, begun=place is None)
 
 
 def _beyond(moment: datetime, pk: int, *, upwards: bool) -> Q:
