@@ -9,19 +9,18 @@ import pwd
 import shutil
 import subprocess
 import tempfile
-import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import psycopg
-from django.db import connection, connections, transaction
+from django.db import connection, transaction
 from psycopg.sql import SQL, Identifier
 
 from kinesis_admin.processes import CannotRun, Program, free_port, wait_until
+from tests.elsewhere import Elsewhere
 
 # A crash may lose it all: nobody needs it afterwards.
 FAST = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off", "max_connections": "80"}
@@ -125,23 +124,5 @@ def wait_for_a_lock() -> None:
 
 def beside(work: Callable[[], None]) -> None:
     """Do some work in a transaction that waits for this one."""
-    errors: list[BaseException] = []
-
-    def run() -> None:
-        try:
-            work()
-        except BaseException as error:
-            errors.append(error)
-        finally:
-            connections.close_all()
-
-    other = threading.Thread(target=run)
-    transaction.on_commit(partial(other.join, timeout=20))
-    other.start()
+    transaction.on_commit(Elsewhere(work).join)
     wait_for_a_lock()
-    transaction.on_commit(lambda: _raise_first(errors))
-
-
-def _raise_first(errors: list[BaseException]) -> None:
-    for error in errors:
-        raise error

@@ -25,8 +25,9 @@ from destinations.connectors.kinesis.failures import Answer
 from destinations.connectors.kinesis.local.faults import Kind
 from kinesis_admin.processes import Program, wait_until
 from profiles.models import Segment
-from tests.activation.export.exporting import Elsewhere, error, sendings
+from tests.activation.export.exporting import error, sendings
 from tests.destinations.kinesis.test_failures import LINES
+from tests.elsewhere import Elsewhere
 from tests.factories import SegmentFactory
 from tests.local_kinesis import KinesisProcess
 from tests.postgres import binary, private_postgres, unprivileged_user

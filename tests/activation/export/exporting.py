@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import threading
 import uuid
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -13,7 +12,6 @@ from typing import Any, Protocol
 
 import pytest
 from django.contrib.auth.models import User
-from django.db import connections
 from django.utils import timezone
 
 from activation import services
@@ -234,26 +232,3 @@ class Reading:
 
     def parsed(self) -> list[Any]:
         return [json.loads(record["Data"]) for record in self.look()]
-
-
-class Elsewhere:
-    """Something in another transaction, in a thread of its own."""
-
-    def __init__(self, act: Callable[[], object]) -> None:
-        self.error: BaseException | None = None
-        self._act = act
-        self._thread = threading.Thread(target=self._run)
-        self._thread.start()
-
-    def _run(self) -> None:
-        try:
-            self._act()
-        except BaseException as error:
-            self.error = error
-        finally:
-            connections.close_all()
-
-    def join(self) -> None:
-        self._thread.join(timeout=20)
-        assert not self._thread.is_alive()
-        assert self.error is None

@@ -26,6 +26,7 @@ from governance import services as governance
 from governance.models import ConsentPolicy
 from profiles.ingest import Fragment, ingest
 from profiles.models import Profile, Segment
+from tests.elsewhere import Elsewhere
 from tests.factories import IdentityFactory, MembershipFactory, ProfileFactory, SegmentFactory
 from tests.governance.governed import (
     SHARE,
@@ -39,7 +40,6 @@ from tests.postgres import wait_for_a_lock
 
 from .exporting import (
     FIRST_NAME,
-    Elsewhere,
     before_sending,
     come_due,
     counts,

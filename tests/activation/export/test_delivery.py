@@ -41,12 +41,12 @@ from destinations.services import Setup, edit_account, edit_destination
 from destinations.signals import connection_changed
 from profiles.ingest import Fragment, ingest
 from profiles.models import Profile, Segment
+from tests.elsewhere import Elsewhere
 from tests.factories import IdentityFactory, MembershipFactory, ProfileFactory, SegmentFactory
 from tests.local_kinesis import STREAM, RunningKinesis
 
 from .exporting import (
     FIRST_NAME,
-    Elsewhere,
     Told,
     before_sending,
     come_due,

@@ -22,6 +22,7 @@ from kinesis_admin import health
 from kinesis_admin.celery import app
 from profiles.ingest import Fragment, ingest
 from profiles.models import Profile, Segment
+from tests.elsewhere import Elsewhere
 from tests.factories import (
     DataflowFactory,
     DestinationFactory,
@@ -33,7 +34,7 @@ from tests.factories import (
 from tests.postgres import wait_for_a_lock
 from tests.services import RedisServer
 
-from .exporting import FIRST_NAME, Elsewhere, Told, activate, members_of, queue, waiting
+from .exporting import FIRST_NAME, Told, activate, members_of, queue, waiting
 
 pytestmark = pytest.mark.django_db
 

@@ -22,10 +22,11 @@ from activation.export.settle import LONGEST_BACKOFF, SHORTEST_BACKOFF, Later, O
 from activation.models import Dataflow, DataflowRun, Delivery, FailedExport, Lane, PendingExport
 from destinations.connectors.base import Delivered, Refused, TryAgain
 from profiles.models import Profile
+from tests.elsewhere import Elsewhere
 from tests.factories import DataflowFactory, ProfileFactory
 from tests.postgres import wait_for_a_lock
 
-from .exporting import Elsewhere, counts, queue, sendings, waiting
+from .exporting import counts, queue, sendings, waiting
 
 pytestmark = pytest.mark.django_db
 

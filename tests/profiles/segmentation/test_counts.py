@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import random
-import threading
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 from django.contrib.auth.models import User
-from django.db import connection, connections, transaction
+from django.db import connection, transaction
 from django.test import Client
 from django.urls import reverse
 
@@ -19,6 +18,7 @@ from profiles.models import MemberCount, SegmentMembership
 from profiles.segmentation import counts, memberships, store
 from profiles.segmentation.counts import Change
 from profiles.signals import profiles_changed
+from tests.elsewhere import Elsewhere
 from tests.factories import MembershipFactory, SegmentFactory
 from tests.profiles.segmentation.ruled import ruled
 
@@ -195,25 +195,16 @@ def test_folding_goes_on_until_all_is_folded(monkeypatch: pytest.MonkeyPatch) ->
 @pytest.mark.django_db(transaction=True)
 def test_nobody_waits_for_the_count_of_another() -> None:
     SegmentFactory.create(id="s")
-    errors: list[Exception] = []
 
     def count() -> None:
-        try:
-            with connection.cursor() as cursor:
-                cursor.execute("SET lock_timeout = '5s'")
-            counts.add_counts({"s": Change(1, 0, 1)})
-            counts.fold()
-        except Exception as error:
-            errors.append(error)
-        finally:
-            connections.close_all()
+        with connection.cursor() as cursor:
+            cursor.execute("SET lock_timeout = '5s'")
+        counts.add_counts({"s": Change(1, 0, 1)})
+        counts.fold()
 
     with transaction.atomic():
         counts.add_counts({"s": Change(1, 0, 1)})
-        other = threading.Thread(target=count)
-        other.start()
-        other.join(timeout=20)
-        assert not other.is_alive() and not errors
+        Elsewhere(count).join()
     assert today() == (2, 0, 2)
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import random
 import threading
 import uuid
-from collections.abc import Callable
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
@@ -23,6 +22,7 @@ from profiles.models import Evaluation, Profile, Segment, SegmentMembership
 from profiles.pql import parse
 from profiles.segmentation import counts, memberships, store
 from profiles.signals import ProfileChange, Transition
+from tests.elsewhere import Elsewhere
 from tests.factories import DataflowFactory, MembershipFactory, SchemaFieldFactory, SegmentFactory
 from tests.postgres import beside
 from tests.profiles.segmentation.ruled import members, ruled, statuses
@@ -355,21 +355,6 @@ on_postgresql = pytest.mark.skipif(
 )
 
 
-def unhindered(work: Callable[[], None]) -> None:
-    """Do some work in another transaction, which must not wait for this one."""
-
-    def run() -> None:
-        try:
-            work()
-        finally:
-            connections.close_all()
-
-    other = threading.Thread(target=run)
-    other.start()
-    other.join(timeout=20)
-    assert not other.is_alive()
-
-
 @committing
 def test_a_saved_rule_is_asked_by_the_worker(celery_worker: Program) -> None:
     customers(a=1, b=2)
@@ -427,7 +412,7 @@ def test_members_are_confirmed_while_their_profiles_are_locked() -> None:
     store.request(["s"])
     with transaction.atomic():
         list(Profile.objects.select_for_update())
-        unhindered(partial(store.evaluate, "s"))
+        Elsewhere(partial(store.evaluate, "s")).join()
     assert statuses("s") == {"a": "existing", "b": "existing"}
 
 
@@ -463,7 +448,7 @@ def test_a_second_worker_leaves_the_first_one_alone() -> None:
     store.request([ruled("s", "x = 1").pk])
     with transaction.atomic():
         Evaluation.objects.select_for_update().get()
-        unhindered(partial(store.evaluate, "s"))
+        Elsewhere(partial(store.evaluate, "s")).join()
     assert Evaluation.objects.exists()
 
 
